@@ -1,0 +1,52 @@
+# Everything that a developer or CI runs. `make help` lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PY := .venv/bin/python
+PACKAGES := envoy_ext istio_kit
+SOURCES := $(PACKAGES) tests setup.py
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## virtual environment and what the build needs
+	@./setup.sh
+
+.PHONY: build
+build: setup ## compile the module into envoy_ext/_lib
+	@$(PY) -m envoy_ext build
+
+.PHONY: demo
+demo: build ## stock Envoy against Envoy with the module, about 80 s
+	@$(PY) -m istio_kit demo
+
+.PHONY: test
+test: build gen-check lint ## everything: generated files, lint, all tests
+	@$(PY) -m pytest
+
+.PHONY: gen
+gen: setup ## write the generated files anew
+	@$(PY) -m envoy_ext gen
+
+.PHONY: gen-check
+gen-check: setup ## fail when a generated file is stale
+	@$(PY) -m envoy_ext gen --check
+
+.PHONY: lint
+lint: setup ## ruff and mypy
+	@$(PY) -m ruff check $(SOURCES)
+	@$(PY) -m ruff format --check $(SOURCES)
+	@$(PY) -m mypy
+
+.PHONY: fmt
+fmt: setup ## format the Python files and mend what can be mended
+	@$(PY) -m ruff check --fix $(SOURCES)
+	@$(PY) -m ruff format $(SOURCES)
+
+.PHONY: clean
+clean: ## remove what was built, and the virtual environment
+	@rm -rf .venv build dist envoy_ext/_lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf ./*.egg-info
+	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

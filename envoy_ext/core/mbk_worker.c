@@ -1,0 +1,319 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "mbk_internal.h"
+#include "mbk_locked.h"
+
+/* Operations are taken from locked slabs; about fifty fit into one. */
+#define SLAB_BYTES ((size_t)64 * 1024)
+
+typedef struct op_slab {
+    struct op_slab *next;
+    mbk_op ops[];
+} op_slab;
+
+#define SLAB_OPS ((SLAB_BYTES - sizeof(op_slab)) / sizeof(mbk_op))
+
+/* First in, first out; dropped operations leave from the middle. */
+typedef struct op_queue {
+    mbk_op *first;
+    mbk_op *last;
+    size_t length;
+} op_queue;
+
+struct mbk_worker {
+    mbk_engine *engine;
+    uint64_t id; /* never used again in this process; 0 is no worker's */
+    mbk_stats *stats;
+    mbk_scratch *scratch;
+    op_queue queues[MBK_ALGORITHMS];
+    size_t pending;
+    op_slab *slabs;
+    mbk_op *free_ops;
+    EVP_MD_CTX *digests[MBK_DIGESTS];
+};
+
+static void queue_push(op_queue *queue, mbk_op *op) {
+    op->next = NULL;
+    op->previous = queue->last;
+    if (queue->last != NULL) {
+        queue->last->next = op;
+    } else {
+        queue->first = op;
+    }
+    queue->last = op;
+    queue->length++;
+}
+
+static void queue_remove(op_queue *queue, mbk_op *op) {
+    if (op->previous != NULL) {
+        op->previous->next = op->next;
+    } else {
+        queue->first = op->next;
+    }
+    if (op->next != NULL) {
+        op->next->previous = op->previous;
+    } else {
+        queue->last = op->previous;
+    }
+    op->next = op->previous = NULL;
+    queue->length--;
+}
+
+static mbk_op *queue_pop(op_queue *queue) {
+    mbk_op *op = queue->first;
+    queue_remove(queue, op);
+    return op;
+}
+
+static bool add_slab(mbk_worker *worker) {
+    op_slab *slab = mbk_locked_alloc(SLAB_BYTES);
+    if (slab == NULL) {
+        return false;
+    }
+    slab->next = worker->slabs;
+    worker->slabs = slab;
+    for (size_t i = 0; i < SLAB_OPS; i++) {
+        slab->ops[i].next = worker->free_ops;
+        worker->free_ops = &slab->ops[i];
+    }
+    return true;
+}
+
+static mbk_op *op_take(mbk_worker *worker, mbk_key *key) {
+    if (worker->free_ops == NULL && !add_slab(worker)) {
+        return NULL;
+    }
+    mbk_op *op = worker->free_ops;
+    worker->free_ops = op->next;
+    op->next = NULL;
+    op->key = key;
+    mbk_key_retain(key);
+    return op;
+}
+
+static void op_give(mbk_worker *worker, mbk_op *op) {
+    mbk_wipe(op->out, mbk_algorithms[op->key->algorithm].bytes);
+    mbk_key_release(op->key);
+    op->key = NULL;
+    op->state = MBK_OP_FREE;
+    op->next = worker->free_ops;
+    worker->free_ops = op;
+}
+
+mbk_status mbk_worker_new(mbk_engine *engine, mbk_worker **out) {
+    static atomic_uint_fast64_t last_id;
+    mbk_worker *worker = calloc(1, sizeof(*worker));
+    *out = NULL;
+    if (worker == NULL) {
+        return MBK_ERR_MEMORY;
+    }
+    worker->engine = engine;
+    worker->id = atomic_fetch_add(&last_id, 1) + 1;
+    worker->stats = mbk_stats_take();
+    worker->scratch = mbk_locked_alloc(sizeof(*worker->scratch));
+    if (worker->stats == NULL || worker->scratch == NULL) {
+        mbk_status status = worker->stats == NULL ? MBK_ERR_MEMORY : MBK_ERR_LOCKED_MEMORY;
+        mbk_worker_free(worker);
+        return status;
+    }
+    *out = worker;
+    return MBK_OK;
+}
+
+void mbk_worker_free(mbk_worker *worker) {
+    if (worker == NULL) {
+        return;
+    }
+    for (int algorithm = 0; algorithm < MBK_ALGORITHMS; algorithm++) {
+        while (worker->queues[algorithm].first != NULL) {
+            op_give(worker, queue_pop(&worker->queues[algorithm]));
+        }
+    }
+    while (worker->slabs != NULL) {
+        op_slab *next = worker->slabs->next;
+        mbk_locked_free(worker->slabs, SLAB_BYTES);
+        worker->slabs = next;
+    }
+    for (unsigned i = 0; i < MBK_DIGESTS; i++) {
+        mbk_ossl.EVP_MD_CTX_free(worker->digests[i]);
+    }
+    mbk_locked_free(worker->scratch, sizeof(*worker->scratch));
+    if (worker->stats != NULL) {
+        mbk_stats_give(worker->stats);
+    }
+    free(worker);
+}
+
+size_t mbk_worker_pending(const mbk_worker *worker) { return worker->pending; }
+
+size_t mbk_worker_queued(const mbk_worker *worker) {
+    size_t queued = 0;
+    for (int algorithm = 0; algorithm < MBK_ALGORITHMS; algorithm++) {
+        queued += worker->queues[algorithm].length;
+    }
+    return queued;
+}
+
+/* One operation with OpenSSL; sets its state and counts it. */
+static void compute_single(mbk_worker *worker, mbk_op *op) {
+    mbk_single *single = mbk_single_get(op->key, worker->id);
+    if (single == NULL) {
+        op->state = MBK_OP_BAD;
+    } else {
+        mbk_single_compute(op, single);
+    }
+    mbk_outcome outcome = op->state == MBK_OP_READY ? MBK_SINGLE : MBK_FAILURE;
+    mbk_count(&worker->stats->ops[op->key->algorithm][outcome], 1);
+}
+
+static void compute_batch(mbk_worker *worker, op_queue *queue, unsigned count) {
+    mbk_op *ops[MBK_LANES];
+    for (unsigned i = 0; i < count; i++) {
+        ops[i] = queue_pop(queue);
+    }
+    mbk_batch_compute(worker->engine, worker->scratch, ops, count, worker->stats);
+    for (unsigned i = 0; i < count; i++) {
+        if (ops[i]->state != MBK_OP_READY) {
+            mbk_count(&worker->stats->lane_retries, 1);
+            compute_single(worker, ops[i]);
+        }
+    }
+}
+
+/* Full batches, then whatever is cheaper for the rest on this CPU. */
+static void flush_queue(mbk_worker *worker, mbk_algorithm algorithm) {
+    op_queue *queue = &worker->queues[algorithm];
+    unsigned break_even = mbk_engine_break_even(worker->engine, algorithm);
+    while (queue->length > 0) {
+        unsigned count = queue->length < MBK_LANES ? (unsigned)queue->length : MBK_LANES;
+        if (count >= break_even) {
+            compute_batch(worker, queue, count);
+        } else {
+            compute_single(worker, queue_pop(queue));
+        }
+    }
+}
+
+void mbk_worker_flush(mbk_worker *worker) {
+    for (int algorithm = 0; algorithm < MBK_ALGORITHMS; algorithm++) {
+        flush_queue(worker, (mbk_algorithm)algorithm);
+    }
+}
+
+/* Hands out a computed operation's result. */
+static mbk_progress deliver(const mbk_op *op, uint8_t *out, size_t *out_length, size_t out_max,
+                            mbk_status *why) {
+    *why = op->state == MBK_OP_READY ? mbk_write_result(op, out, out_length, out_max)
+                                     : MBK_ERR_OPERATION;
+    return *why == MBK_OK ? MBK_DONE : MBK_FAILED;
+}
+
+typedef mbk_status (*fill_function)(mbk_worker *worker, mbk_op *op, const void *request);
+
+/* Without a queue: policy `off`, or no locked memory for another pending operation. */
+static mbk_progress run_now(mbk_worker *worker, mbk_key *key, fill_function fill,
+                            const void *request, uint8_t *out, size_t *out_length, size_t out_max,
+                            mbk_status *why) {
+    mbk_op *op = &worker->scratch->spare;
+    op->key = key;
+    mbk_progress progress = MBK_FAILED;
+    *why = fill(worker, op, request);
+    if (*why == MBK_OK) {
+        mbk_count(&worker->stats->submitted, 1);
+        compute_single(worker, op);
+        progress = deliver(op, out, out_length, out_max, why);
+    }
+    mbk_wipe(op, sizeof(*op));
+    return progress;
+}
+
+static mbk_progress submit(mbk_worker *worker, mbk_key *key, fill_function fill,
+                           const void *request, uint8_t *out, size_t *out_length, size_t out_max,
+                           mbk_op **pending, mbk_status *why) {
+    if (pending == NULL || key->policy == MBK_POLICY_OFF) {
+        return run_now(worker, key, fill, request, out, out_length, out_max, why);
+    }
+    mbk_op *op = op_take(worker, key);
+    if (op == NULL) {
+        mbk_count(&worker->stats->inline_ops, 1);
+        return run_now(worker, key, fill, request, out, out_length, out_max, why);
+    }
+    *why = fill(worker, op, request);
+    if (*why != MBK_OK) {
+        op_give(worker, op);
+        return MBK_FAILED;
+    }
+    op->state = MBK_OP_QUEUED;
+    queue_push(&worker->queues[key->algorithm], op);
+    worker->pending++;
+    mbk_count(&worker->stats->submitted, 1);
+    *pending = op;
+    return MBK_PENDING;
+}
+
+typedef struct sign_request {
+    uint16_t scheme;
+    const uint8_t *in;
+    size_t in_length;
+} sign_request;
+
+static mbk_status fill_sign(mbk_worker *worker, mbk_op *op, const void *request) {
+    const sign_request *sign = request;
+    mbk_single *single = mbk_single_get(op->key, worker->id);
+    if (single == NULL) {
+        return MBK_ERR_LOCKED_MEMORY;
+    }
+    return mbk_prepare_signature(op, worker->digests, single, sign->scheme, sign->in,
+                                 sign->in_length);
+}
+
+mbk_progress mbk_sign(mbk_worker *worker, mbk_key *key, uint16_t scheme, const uint8_t *in,
+                      size_t in_length, uint8_t *out, size_t *out_length, size_t out_max,
+                      mbk_op **op, mbk_status *why) {
+    sign_request request = {scheme, in, in_length};
+    return submit(worker, key, fill_sign, &request, out, out_length, out_max, op, why);
+}
+
+static mbk_status fill_decrypt(mbk_worker *worker, mbk_op *op, const void *request) {
+    const sign_request *decrypt = request;
+    const mbk_algorithm_info *info = &mbk_algorithms[op->key->algorithm];
+    (void)worker;
+    if (!mbk_is_rsa(op->key->algorithm)) {
+        return MBK_ERR_SCHEME;
+    }
+    /* The library wants a number below the modulus; whether it is one is no secret. */
+    if (decrypt->in_length != info->bytes ||
+        !mbk_below_modulus(op->key, decrypt->in)) {
+        return MBK_ERR_INPUT;
+    }
+    memcpy(op->in, decrypt->in, decrypt->in_length);
+    return MBK_OK;
+}
+
+mbk_progress mbk_decrypt(mbk_worker *worker, mbk_key *key, const uint8_t *in, size_t in_length,
+                         uint8_t *out, size_t *out_length, size_t out_max, mbk_op **op,
+                         mbk_status *why) {
+    sign_request request = {0, in, in_length};
+    return submit(worker, key, fill_decrypt, &request, out, out_length, out_max, op, why);
+}
+
+mbk_progress mbk_op_complete(mbk_worker *worker, mbk_op *op, uint8_t *out, size_t *out_length,
+                             size_t out_max, mbk_status *why) {
+    if (op->state == MBK_OP_QUEUED) {
+        mbk_worker_flush(worker);
+    }
+    mbk_progress progress = deliver(op, out, out_length, out_max, why);
+    op_give(worker, op);
+    worker->pending--;
+    return progress;
+}
+
+void mbk_op_drop(mbk_worker *worker, mbk_op *op) {
+    mbk_count(&worker->stats->ops[op->key->algorithm][MBK_DROPPED], 1);
+    if (op->state == MBK_OP_QUEUED) {
+        queue_remove(&worker->queues[op->key->algorithm], op);
+    }
+    op_give(worker, op);
+    worker->pending--;
+}

@@ -1,0 +1,57 @@
+"""A small library for running real processes: Envoy, k6 and throw-away certificates.
+
+Used by the demo, the tests and the benchmarks::
+
+    ca = CertAuthority(directory)
+    tls = ServerTls(certificates=(ca.issue("server", key="rsa2048"),))
+    config = Bootstrap(listeners=(Listener("tls", (Chain(tls=tls),)),))
+    with EnvoyProcess(config, directory) as envoy:
+        result = run_k6(Load(url=envoy.url("tls"), seconds=1, connections=8), directory)
+        assert envoy.stats()["listener.tls.ssl.handshake"] == result.handshakes
+"""
+
+from __future__ import annotations
+
+from istio_kit.lab.certs import KEY_TYPES, CertAuthority, Certificate, KeyType
+from istio_kit.lab.config import (
+    Bootstrap,
+    Chain,
+    ClientTls,
+    Cluster,
+    Listener,
+    Module,
+    Respond,
+    RouteTo,
+    Secret,
+    ServerTls,
+    TcpProxy,
+    write_secret,
+)
+from istio_kit.lab.envoy import EnvoyProcess
+from istio_kit.lab.k6 import K6Result, Load, run_k6
+from istio_kit.lab.process import LabError, StartupError
+
+__all__ = [
+    "KEY_TYPES",
+    "Bootstrap",
+    "CertAuthority",
+    "Certificate",
+    "Chain",
+    "ClientTls",
+    "Cluster",
+    "EnvoyProcess",
+    "K6Result",
+    "KeyType",
+    "LabError",
+    "Listener",
+    "Load",
+    "Module",
+    "Respond",
+    "RouteTo",
+    "Secret",
+    "ServerTls",
+    "StartupError",
+    "TcpProxy",
+    "run_k6",
+    "write_secret",
+]
