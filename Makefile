@@ -19,7 +19,7 @@ build: setup ## compile the module into envoy_ext/_lib
 	@$(PY) -m envoy_ext build
 
 .PHONY: demo
-demo: build ## stock Envoy against Envoy with the module, about 80 s
+demo: build ## stock Envoy against Envoy with the module, about a minute
 	@$(PY) -m istio_kit demo
 
 .PHONY: test

@@ -23,10 +23,14 @@ class BuildWithModule(build_py):
         if self.editable_mode:
             return
         sys.path.insert(0, str(ROOT))
-        from envoy_ext.build import build_all
+        from envoy_ext.build import BuildError, build_all
 
         package = Path(self.build_lib).resolve() / "envoy_ext"
-        build_all(package / "_lib")
+        try:
+            build_all(package / "_lib")
+        except BuildError as error:
+            # Its text says what to install; pip would bury it under a traceback.
+            raise SystemExit(f"error: {error}") from None
         shutil.copytree(ROOT / "templates", package / "_templates", dirs_exist_ok=True)
 
 

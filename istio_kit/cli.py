@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
 import click
 
@@ -35,7 +35,7 @@ _DEMO_KEYS = ("rsa2048", "rsa3072", "rsa4096", "p256", "p384")
 class _Group(click.Group):
     """Turns the project's own errors into one line and their exit code."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except KitError as error:

@@ -42,6 +42,12 @@ typedef struct mbk_layout {
     uint16_t point_x;    /* EC_POINT -> Jacobian X, uint64_t limbs in Montgomery form */
     uint16_t point_y;    /* EC_POINT -> Jacobian Y, likewise */
     uint16_t point_z;    /* EC_POINT -> Jacobian Z, likewise */
+
+    /* The certificate: an anchor behind the method slot, see mbk_extract.h. */
+    uint16_t cred_chain;    /* SSLCredential -> STACK_OF(CRYPTO_BUFFER)*, leaf first */
+    uint16_t stack_data;    /* STACK -> array of pointers */
+    uint16_t buffer_data;   /* CRYPTO_BUFFER -> DER */
+    uint16_t buffer_length; /* CRYPTO_BUFFER -> size_t, length of the DER in bytes */
 } mbk_layout;
 
 extern const mbk_layout mbk_layouts[];

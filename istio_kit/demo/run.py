@@ -180,8 +180,8 @@ class _Bench:
                 **{name: shlex.join(envoy.command) for name, envoy in self._envoys.items()},
                 "k6": self._k6_command,
             },
-            notes=_notes(settings, samples),
-            problems=_problems(samples, must_sign=reason is None),
+            notes=notes(settings, samples),
+            problems=problems(samples, must_sign=reason is None),
         )
 
     def _module_stats(self) -> stats.ModuleStats:
@@ -221,7 +221,7 @@ def _sample(
     )
 
 
-def _notes(settings: Settings, samples: list[Sample]) -> list[str]:
+def notes(settings: Settings, samples: list[Sample]) -> list[str]:
     """Say what limits the figures."""
     notes = []
     if settings.gateway_cpu == settings.client_cpu:
@@ -235,13 +235,13 @@ def _notes(settings: Settings, samples: list[Sample]) -> list[str]:
     ]
     if bound:
         notes.append(
-            f"in {len(bound)} samples the load generator's CPU was busy and Envoy's was not: "
-            "Envoy could have done more"
+            f"in {len(bound)} of {len(samples)} samples the load generator's CPU was busy and "
+            "Envoy's was not: Envoy could have done more"
         )
     return notes
 
 
-def _problems(samples: list[Sample], *, must_sign: bool) -> list[str]:
+def problems(samples: list[Sample], *, must_sign: bool) -> list[str]:
     """Say what must not be: failed handshakes, or handshakes that the module did not sign."""
     problems = []
     for sample in samples:

@@ -42,8 +42,7 @@ def render(report: Report) -> RenderableType:
     for case in report.cases:
         _add_case(table, case)
     lines = [
-        f"CPU: {report.cpu['model']}; Envoy on CPU {report.cpu['gateway']}, "
-        f"k6 on CPU {report.cpu['client']}",
+        "CPU: {model}; Envoy on CPU {gateway}, k6 on CPU {client}".format(**report.cpu),
         "Versions: " + ", ".join(f"{name} {number}" for name, number in report.versions.items()),
     ]
     lines += _module_lines(report)
@@ -81,14 +80,14 @@ def _fill(all_counts: list[int], counts: list[int]) -> str:
 
 
 def _module_lines(report: Report) -> list[str]:
-    keys = f"Module: {report.keys['hooked']} keys taken, {report.keys['left']} left to Envoy"
+    keys = "Module: keys taken {hooked}, left to Envoy {left}".format(**report.keys)
     if report.batching and not report.problems:
         return [keys]
     lines = [keys, "The module says:", *(f"  {line}" for line in report.module_log)]
     if report.batching:
         return lines
     return [
-        f"The module stood aside on this CPU: {report.reason}. "
+        f"The module stood aside on this CPU: {report.reason}.",
         "Envoy signed by itself and served TLS as always.",
         *lines,
     ]

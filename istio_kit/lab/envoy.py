@@ -142,6 +142,7 @@ class EnvoyProcess:
         process.kill()
         if self._admin:
             self._admin.close()
+            self._admin = None
         return process.wait()
 
     @property
@@ -214,7 +215,7 @@ class EnvoyProcess:
 
     def _request(self, method: str, path: str) -> str:
         if self._admin is None:
-            raise LabError(f"Envoy {self.name!r} is not ready")
+            raise LabError(f"Envoy {self.name!r} is not running")
         try:
             return self._admin.request(method, path).raise_for_status().text
         except httpx2.HTTPError as error:

@@ -1,0 +1,1 @@
+"""Finds and checks where an Envoy binary's BoringSSL keeps a private key's numbers."""
