@@ -77,9 +77,7 @@ def crypto_mb_headers() -> Path:
     for file in files:
         if file.match("crypto_mb/rsa.h"):
             return Path(str(file.locate())).resolve().parent.parent
-    raise BuildError(
-        "crypto_mb's headers not found. Install them: pip install ipp-crypto-include"
-    )
+    raise BuildError("crypto_mb's headers not found. Install them: pip install ipp-crypto-include")
 
 
 def _run(command: list[str]) -> None:
@@ -111,7 +109,14 @@ def _compile_flags(sanitizer: str) -> list[str]:
     ]
 
 
-def _link(sources: list[Path], output: Path, flags: list[str], libraries: list[str]) -> None:
+def _link(
+    sources: list[Path],
+    output: Path,
+    flags: list[str],
+    libraries: list[str],
+    *,
+    shared: bool = True,
+) -> None:
     """Compiles and links to a temporary name, so that an interrupted build leaves nothing."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.{os.getpid()}")
@@ -119,7 +124,7 @@ def _link(sources: list[Path], output: Path, flags: list[str], libraries: list[s
         _run(
             [
                 compiler(),
-                "-shared",
+                *(["-shared"] if shared else []),
                 *flags,
                 "-o",
                 str(partial),
@@ -191,6 +196,16 @@ def build_engine(output: Path, *, sanitizer: str = "") -> Path:
     sources = [*core_sources(), *sorted((CORE / "testing").glob("*.c"))]
     _link(sources, output, flags, ["-ldl", "-pthread"])
     output.with_name("engine.cdef").write_text(engine_cdef())
+    return output
+
+
+def build_driver(
+    output: Path, sources: list[Path], *, libraries: list[str], sanitizer: str = ""
+) -> Path:
+    """Builds a test program from ``sources`` and the engine, with fault injection."""
+    engine = [*core_sources(), *sorted((CORE / "testing").glob("*.c"))]
+    libraries = [*libraries, "-ldl", "-pthread"]
+    _link([*sources, *engine], output, _compile_flags(sanitizer), libraries, shared=False)
     return output
 
 

@@ -37,7 +37,7 @@ def _library() -> tuple[FFI, Any]:
 
 def _text(status: int) -> str:
     ffi, lib = _library()
-    return ffi.string(lib.mbk_status_text(status)).decode()
+    return str(ffi.string(lib.mbk_status_text(status)).decode())
 
 
 def _ensure(status: int) -> None:
@@ -48,7 +48,13 @@ def _ensure(status: int) -> None:
 class Engine:
     """The process's engine; later ones with the same arguments are the same engine."""
 
-    def __init__(self, *, portable: bool = False, library: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        portable: bool = False,
+        library: Path | None = None,
+        shared_libcrypto: bool = True,  # Python itself uses OpenSSL
+    ) -> None:
         ffi, lib = _library()
         path = library or artifacts.crypto_mb_path()
         keep = [
@@ -58,7 +64,7 @@ class Engine:
         options = ffi.new("mbk_engine_options *")
         options.library, options.module_dir = keep
         options.lanes = 1 if portable else 0
-        options.shared_libcrypto = True  # Python itself uses OpenSSL
+        options.shared_libcrypto = shared_libcrypto
         out = ffi.new("mbk_engine **")
         _ensure(lib.mbk_engine_get(options, out))
         self.handle = out[0]
@@ -79,14 +85,17 @@ class Engine:
         return ffi.string(texts[0]).decode(), ffi.string(texts[1]).decode()
 
     def can_batch(self, algorithm: str) -> bool:
+        """Whether the lanes serve the algorithm."""
         _, lib = _library()
         return bool(lib.mbk_engine_can_batch(self.handle, ALGORITHMS.index(algorithm)))
 
     def break_even(self, algorithm: str) -> int:
+        """Lanes from which a batch pays; 0 when no key of the algorithm was loaded."""
         _, lib = _library()
         return int(lib.mbk_engine_break_even(self.handle, ALGORITHMS.index(algorithm)))
 
     def set_break_even(self, algorithm: str, lanes: int) -> None:
+        """Overrides the measured value."""
         _, lib = _library()
         lib.mbk_engine_set_break_even(self.handle, ALGORITHMS.index(algorithm), lanes)
 
@@ -94,6 +103,15 @@ class Engine:
         """Injects a fault (``mbk_fault``) into the lanes of ``mask``; 0 ends it."""
         _, lib = _library()
         lib.mbk_fault_set(self.handle, kind, mask)
+
+    def publish_stats(self, path: Path) -> None:
+        """Keeps the counters in a file from now on (:mod:`envoy_ext.stats` reads it)."""
+        _, lib = _library()
+        _ensure(lib.mbk_engine_publish_stats(self.handle, str(path).encode()))
+
+    def count_key(self, *, hooked: bool) -> None:
+        """Counts a certificate that was hooked, or left to the proxy."""
+        _library()[1].mbk_engine_count_key(self.handle, hooked)
 
     def stats(self) -> dict[str, Any]:
         """All counters, by the names of ``mbk_stats``."""
@@ -153,9 +171,8 @@ class Key:
         return cls.from_scalar(engine, algorithm, key.private_numbers().private_value, off=off)
 
     @classmethod
-    def from_rsa_numbers(
-        cls, engine: Engine, numbers: dict[str, int], *, off: bool = False
-    ) -> Key:
+    def from_rsa_numbers(cls, engine: Engine, numbers: dict[str, int], *, off: bool = False) -> Key:
+        """Loads an RSA key from the numbers of :func:`rsa_numbers`."""
         ffi, lib = _library()
         arrays = {name: ffi.new("uint64_t[]", limbs(value)) for name, value in numbers.items()}
         struct = ffi.new("mbk_rsa_numbers *")
@@ -167,6 +184,7 @@ class Key:
 
     @classmethod
     def from_scalar(cls, engine: Engine, algorithm: str, d: int, *, off: bool = False) -> Key:
+        """Loads an EC key from its private number."""
         ffi, lib = _library()
         array = ffi.new("uint64_t[]", limbs(d))
         number = ffi.new("mbk_number *", {"limbs": array, "width": len(array)})
@@ -183,7 +201,13 @@ class Key:
         arrays = [ffi.new("uint64_t[9]", limbs(value)) for value in (x, y, z)]
         return bool(lib.mbk_key_is_public_point(self.handle, *arrays))
 
+    def is_in(self, certificate: bytes) -> bool:
+        """Whether the bytes contain the key's public number."""
+        _, lib = _library()
+        return bool(lib.mbk_key_is_in(self.handle, certificate, len(certificate)))
+
     def close(self) -> None:
+        """Gives back the reference to the key."""
         _, lib = _library()
         lib.mbk_key_release(self.handle)
         self.handle = None
@@ -204,11 +228,17 @@ class Worker:
 
     @property
     def queued(self) -> int:
+        """Operations not yet computed."""
         return int(_library()[1].mbk_worker_queued(self.handle))
 
     @property
     def pending(self) -> int:
+        """Operations neither collected nor dropped."""
         return int(_library()[1].mbk_worker_pending(self.handle))
+
+    def expect(self, operations: int) -> None:
+        """Tells how many more operations may come soon."""
+        _library()[1].mbk_worker_expect(self.handle, operations)
 
     def _result(self, progress: int) -> bytes:
         ffi, _ = _library()
@@ -252,17 +282,18 @@ class Worker:
     def complete(self, op: Any, *, room: int = MAX_RESULT) -> bytes:
         """Collects an operation, computing all that is queued when it is not computed yet."""
         _, lib = _library()
-        progress = lib.mbk_op_complete(
-            self.handle, op, self._out, self._length, room, self._why
-        )
+        progress = lib.mbk_op_complete(self.handle, op, self._out, self._length, room, self._why)
         return self._result(progress)
 
     def drop(self, op: Any) -> None:
+        """Gives up an operation."""
         _library()[1].mbk_op_drop(self.handle, op)
 
     def flush(self) -> None:
+        """Computes everything that is queued."""
         _library()[1].mbk_worker_flush(self.handle)
 
     def close(self) -> None:
+        """Ends the worker and drops what is queued."""
         _library()[1].mbk_worker_free(self.handle)
         self.handle = None

@@ -86,11 +86,27 @@ class Table:
         """Return the layout that was read in the binary with this build-id."""
         return next((one for one in self.layouts if build_id in one.build_ids), None)
 
+    def layout_named(self, name: str | None) -> Layout:
+        """Return the layout of that name; the first for None.
+
+        Raises:
+            TableError: there is none.
+        """
+        for layout in self.layouts:
+            if name in (None, layout.name):
+                return layout
+        raise TableError(f"{self.source}: has no layout {name or ''}; add one with layout probe")
+
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of the tables."""
     loaded: dict[str, Any] = json.loads((TABLES / "schema.json").read_text())
     return loaded
+
+
+def layout_fields() -> tuple[str, ...]:
+    """Return the fields of a layout, in the order of mbk_layout."""
+    return tuple(schema()["$defs"]["layout"]["properties"]["offsets"]["required"])
 
 
 def table_paths() -> list[Path]:

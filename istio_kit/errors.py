@@ -8,6 +8,15 @@ EXIT_USAGE = 2
 EXIT_BAD_INPUT = 65
 EXIT_FINDINGS = 79
 
+EXIT_CODES_HELP = """\b
+Exit codes:
+  0   success
+  1   the command failed
+  2   wrong usage
+  65  a file or value that was given is not acceptable
+  79  findings (of commands that check something)
+"""
+
 
 class KitError(Exception):
     """A failure whose message says what went wrong, where, and how to mend it."""

@@ -159,6 +159,12 @@ mbk_status mbk_key_new_ec(mbk_engine *engine, mbk_algorithm algorithm, mbk_numbe
 bool mbk_key_is_public_point(const mbk_key *key, const uint64_t *x, const uint64_t *y,
                              const uint64_t *z);
 
+/*
+ * True when the bytes (a certificate's DER) contain the key's public number: the modulus, or the
+ * point's coordinates, big-endian.
+ */
+bool mbk_key_is_in(const mbk_key *key, const uint8_t *bytes, size_t length);
+
 mbk_algorithm mbk_key_algorithm(const mbk_key *key);
 void mbk_key_retain(mbk_key *key);
 /* Any thread. The last release wipes the key. NULL is allowed. */
@@ -173,6 +179,13 @@ void mbk_worker_free(mbk_worker *worker);
 size_t mbk_worker_queued(const mbk_worker *worker);
 /* Operations that were returned as pending and neither collected nor dropped. */
 size_t mbk_worker_pending(const mbk_worker *worker);
+
+/*
+ * Tells how many more operations the caller may soon submit: connections that have begun and not
+ * signed yet. Where those cannot fill a batch that pays, an operation is done at once
+ * instead of waiting for a turn of the event loop. Without this call, more are always expected.
+ */
+void mbk_worker_expect(mbk_worker *worker, size_t operations);
 
 typedef enum mbk_progress {
     MBK_DONE = 0,

@@ -131,6 +131,27 @@ mbk_status mbk_key_new_ec(mbk_engine *engine, mbk_algorithm algorithm, mbk_numbe
     return key_finish(key, copy_number(key->ec.d, mbk_algorithms[algorithm].bytes / 8, d), out);
 }
 
+/* Big-endian bytes of little-endian limbs. */
+static void to_bytes(uint8_t *out, const uint64_t *limbs, size_t bytes) {
+    const uint8_t *little = (const uint8_t *)limbs;
+    for (size_t i = 0; i < bytes; i++) {
+        out[i] = little[bytes - 1 - i];
+    }
+}
+
+bool mbk_key_is_in(const mbk_key *key, const uint8_t *bytes, size_t length) {
+    uint8_t number[MBK_MAX_BYTES];
+    size_t size = mbk_algorithms[key->algorithm].bytes;
+    if (mbk_is_rsa(key->algorithm)) {
+        to_bytes(number, key->rsa.n, size);
+    } else {
+        to_bytes(number, key->ec.x, size);
+        to_bytes(number + size, key->ec.y, size);
+        size *= 2; /* an uncompressed point: X, then Y */
+    }
+    return memmem(bytes, length, number, size) != NULL;
+}
+
 mbk_algorithm mbk_key_algorithm(const mbk_key *key) { return key->algorithm; }
 
 void mbk_key_retain(mbk_key *key) {

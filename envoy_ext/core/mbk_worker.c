@@ -28,6 +28,7 @@ struct mbk_worker {
     mbk_scratch *scratch;
     op_queue queues[MBK_ALGORITHMS];
     size_t pending;
+    size_t expected; /* operations that may come soon, besides those queued */
     op_slab *slabs;
     mbk_op *free_ops;
     EVP_MD_CTX *digests[MBK_DIGESTS];
@@ -109,6 +110,7 @@ mbk_status mbk_worker_new(mbk_engine *engine, mbk_worker **out) {
         return MBK_ERR_MEMORY;
     }
     worker->engine = engine;
+    worker->expected = MBK_LANES;
     worker->id = atomic_fetch_add(&last_id, 1) + 1;
     worker->stats = mbk_stats_take();
     worker->scratch = mbk_locked_alloc(sizeof(*worker->scratch));
@@ -144,6 +146,8 @@ void mbk_worker_free(mbk_worker *worker) {
     }
     free(worker);
 }
+
+void mbk_worker_expect(mbk_worker *worker, size_t operations) { worker->expected = operations; }
 
 size_t mbk_worker_pending(const mbk_worker *worker) { return worker->pending; }
 
@@ -209,12 +213,19 @@ static mbk_progress deliver(const mbk_op *op, uint8_t *out, size_t *out_length, 
     return *why == MBK_OK ? MBK_DONE : MBK_FAILED;
 }
 
+/* Puts what is to be computed into op->in. */
 typedef mbk_status (*fill_function)(mbk_worker *worker, mbk_op *op, const void *request);
 
-/* Without a queue: policy `off`, or no locked memory for another pending operation. */
-static mbk_progress run_now(mbk_worker *worker, mbk_key *key, fill_function fill,
-                            const void *request, uint8_t *out, size_t *out_length, size_t out_max,
-                            mbk_status *why) {
+/* Where an operation's result goes. */
+typedef struct op_output {
+    uint8_t *bytes;
+    size_t *length;
+    size_t max;
+} op_output;
+
+/* Alone, without a place in the queue. */
+static mbk_progress run_alone(mbk_worker *worker, mbk_key *key, fill_function fill,
+                              const void *request, const op_output *out, mbk_status *why) {
     mbk_op *op = &worker->scratch->spare;
     op->key = key;
     mbk_progress progress = MBK_FAILED;
@@ -222,32 +233,45 @@ static mbk_progress run_now(mbk_worker *worker, mbk_key *key, fill_function fill
     if (*why == MBK_OK) {
         mbk_count(&worker->stats->submitted, 1);
         compute_single(worker, op);
-        progress = deliver(op, out, out_length, out_max, why);
+        progress = deliver(op, out->bytes, out->length, out->max, why);
     }
     mbk_wipe(op, sizeof(*op));
     return progress;
 }
 
+/* Whether waiting for the next turn can make the operation cheaper. */
+static bool worth_waiting(const mbk_worker *worker, mbk_algorithm algorithm) {
+    size_t others = worker->queues[algorithm].length + worker->expected;
+    size_t needed = mbk_engine_break_even(worker->engine, algorithm);
+    /* Where a batch of one pays already, a second lane is free. */
+    return others > 0 && others + 1 >= needed && needed <= MBK_LANES;
+}
+
 static mbk_progress submit(mbk_worker *worker, mbk_key *key, fill_function fill,
-                           const void *request, uint8_t *out, size_t *out_length, size_t out_max,
-                           mbk_op **pending, mbk_status *why) {
+                           const void *request, const op_output *out, mbk_op **pending,
+                           mbk_status *why) {
     if (pending == NULL || key->policy == MBK_POLICY_OFF) {
-        return run_now(worker, key, fill, request, out, out_length, out_max, why);
+        return run_alone(worker, key, fill, request, out, why);
     }
     mbk_op *op = op_take(worker, key);
     if (op == NULL) {
         mbk_count(&worker->stats->inline_ops, 1);
-        return run_now(worker, key, fill, request, out, out_length, out_max, why);
+        return run_alone(worker, key, fill, request, out, why);
     }
     *why = fill(worker, op, request);
     if (*why != MBK_OK) {
         op_give(worker, op);
         return MBK_FAILED;
     }
+    bool wait = worth_waiting(worker, key->algorithm);
     op->state = MBK_OP_QUEUED;
     queue_push(&worker->queues[key->algorithm], op);
     worker->pending++;
     mbk_count(&worker->stats->submitted, 1);
+    if (!wait) {
+        flush_queue(worker, key->algorithm); /* other algorithms may still wait for lanes */
+        return mbk_op_complete(worker, op, out->bytes, out->length, out->max, why);
+    }
     *pending = op;
     return MBK_PENDING;
 }
@@ -272,7 +296,8 @@ mbk_progress mbk_sign(mbk_worker *worker, mbk_key *key, uint16_t scheme, const u
                       size_t in_length, uint8_t *out, size_t *out_length, size_t out_max,
                       mbk_op **op, mbk_status *why) {
     sign_request request = {scheme, in, in_length};
-    return submit(worker, key, fill_sign, &request, out, out_length, out_max, op, why);
+    op_output output = {out, out_length, out_max};
+    return submit(worker, key, fill_sign, &request, &output, op, why);
 }
 
 static mbk_status fill_decrypt(mbk_worker *worker, mbk_op *op, const void *request) {
@@ -295,7 +320,8 @@ mbk_progress mbk_decrypt(mbk_worker *worker, mbk_key *key, const uint8_t *in, si
                          uint8_t *out, size_t *out_length, size_t out_max, mbk_op **op,
                          mbk_status *why) {
     sign_request request = {0, in, in_length};
-    return submit(worker, key, fill_decrypt, &request, out, out_length, out_max, op, why);
+    op_output output = {out, out_length, out_max};
+    return submit(worker, key, fill_decrypt, &request, &output, op, why);
 }
 
 mbk_progress mbk_op_complete(mbk_worker *worker, mbk_op *op, uint8_t *out, size_t *out_length,

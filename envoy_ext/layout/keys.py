@@ -23,7 +23,7 @@ _PRIMES = {
 
 @dataclass(frozen=True)
 class KnownKey:
-    """A private key, its certificate (both PEM) and its numbers as they lie in memory.
+    """A private key and its certificate (PEM), that in DER, and the numbers as they lie in memory.
 
     ``numbers`` are BIGNUM contents, little-endian limbs without leading zero limbs: the eight of
     RSA, or ``scalar``. ``point`` is empty for RSA, else the Jacobian ``x``, ``y``, ``z`` of the
@@ -32,6 +32,7 @@ class KnownKey:
 
     name: str
     certificate: bytes
+    certificate_der: bytes
     private_key: bytes
     numbers: Mapping[str, bytes]
     point: Mapping[str, bytes]
@@ -67,7 +68,7 @@ def _rsa_key(name: str) -> KnownKey:
         private.iqmp,
     )
     numbers = {what: limbs(value) for what, value in zip(RSA_NUMBERS, values, strict=True)}
-    return KnownKey(name, _certificate(name, key), _pem(key), numbers, {})
+    return _known(name, key, numbers, {})
 
 
 def _ec_key(name: str, curve: ec.EllipticCurve) -> KnownKey:
@@ -85,7 +86,24 @@ def _ec_key(name: str, curve: ec.EllipticCurve) -> KnownKey:
         "z": montgomery(1),
     }
     numbers = {"scalar": limbs(private.private_value)}
-    return KnownKey(name, _certificate(name, key), _pem(key), numbers, point)
+    return _known(name, key, numbers, point)
+
+
+def _known(
+    name: str,
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+    numbers: Mapping[str, bytes],
+    point: Mapping[str, bytes],
+) -> KnownKey:
+    certificate = _certificate(name, key)
+    return KnownKey(
+        name,
+        certificate.public_bytes(serialization.Encoding.PEM),
+        certificate.public_bytes(serialization.Encoding.DER),
+        _pem(key),
+        numbers,
+        point,
+    )
 
 
 def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
@@ -96,7 +114,9 @@ def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _certificate(name: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+def _certificate(
+    name: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     builder = (
@@ -108,4 +128,4 @@ def _certificate(name: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
     )
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return builder.sign(key, hashes.SHA256())

@@ -29,6 +29,11 @@ _STEP_SECONDS = 0.02
 _ANSWER_SECONDS = 15.0
 _EXTENSION = "envoy.tls.handshakers.dynamic_modules"
 _TYPES = "type.googleapis.com/envoy.extensions"
+# An Envoy without the extension knows neither the type of its configuration nor its name.
+_WITHOUT_EXTENSION = re.compile(
+    r"could not find @type '[^']*DynamicModuleTlsHandshaker'"
+    rf"|registered implementation[^\n]{{0,80}}'{re.escape(_EXTENSION)}'"
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ def running(
 
 
 def _start(envoy: Path, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    command = [str(envoy), "-c", str(folder / "envoy.json"), "--concurrency", "1"]
+    command = [str(envoy.resolve()), "-c", str(folder / "envoy.json"), "--concurrency", "1"]
     command += ["--disable-hot-restart", "--log-level", "info"]
     with (folder / "envoy.log").open("wb") as log:
         try:
@@ -196,8 +201,7 @@ def _wait_for_workers(session: Session) -> None:
 
 def ended(log: str, status: int) -> ProbeError:
     """Make the error that says why Envoy ended."""
-    # One without the extension knows neither its name nor the type of its configuration.
-    if _EXTENSION in log and re.search(r"registered implementation|could not find|no type", log):
+    if _WITHOUT_EXTENSION.search(log):
         return NoExtensionPointError(
             "this Envoy has no TLS handshaker extension point for dynamic modules "
             f"({_EXTENSION}); the module needs Envoy 1.40 or newer"

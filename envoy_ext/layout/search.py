@@ -1,317 +1,250 @@
-"""The search: from the addresses that the probe module reports to numbers that we know.
+"""Finds where known keys lie behind an SSL_CTX and an SSL, in bytes from object to object.
 
-Every offset is found by value, in all contexts and connections alike; one that is missing or not
-unique is an error that names it. Offsets are in bytes.
+All searches go from an object down: read a window of it, follow every word that could be a
+pointer, compare. Windows are larger than the objects, so neighbours give chance hits; several
+keys, contexts and connections are searched, and what not all of them show is dropped.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from envoy_ext.layout.errors import ProbeError
+from envoy_ext.layout.keys import LIMB_BYTES, RSA_NUMBERS, KnownKey
 from envoy_ext.layout.memory import WORD, Memory
 
-# How far into each structure to look. Generous: the newest known values are in the table.
-CONTEXT, CERT, CREDENTIAL, PKEY, KEY, SSL, CONFIG = 0x400, 0x80, 0x80, 0x20, 0x100, 0x100, 0x100
-RSA_FIELDS = ("n", "e", "d", "p", "q", "dmp1", "dmq1", "iqmp")
-PRIMES = {
-    "secp256r1": 2**256 - 2**224 + 2**192 + 2**96 - 1,
-    "secp384r1": 2**384 - 2**128 - 2**96 + 2**32 - 1,
-}
+# Bytes of an object that are searched.
+CTX_WINDOW = 0x400
+CERT_WINDOW = 0x80
+CREDENTIAL_WINDOW = 0x80
+PKEY_WINDOW = 0x20
+KEY_WINDOW = 0x100
+SSL_WINDOW = 0x200
+CONFIG_WINDOW = 0x100
+POINT_WINDOW = 0x120
+MONTGOMERY_WINDOW = 0x60
+BIGNUM_WINDOW = 0x18
+SCALAR_WINDOW = 0x30
+STACK_WINDOW = 0x20
+BUFFER_WINDOW = 0x30
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+INT = 4
 
-
-class SearchError(ProbeError):
-    """An offset was not found, or is not unique; the text names it."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One context of the running Envoy and what is known of it."""
-
-    context: int
-    key: PrivateKey
-    certificate: x509.Certificate
+KeyPath = tuple[int, int, int, int]
+ChainPath = tuple[int, int, int, int]
+Fields = frozenset[tuple[str, int]]
 
 
 @dataclass(frozen=True)
-class KeyPath:
-    """Offsets from an SSL_CTX to a key structure, and the addresses on the way."""
+class FoundContext:
+    """The unique private key behind an SSL_CTX; ``pkey`` is the EVP_PKEY, ``key`` what it holds."""
 
-    offsets: tuple[int, int, int, int]  # ctx_cert, cert_cred, cred_privkey, pkey_key
+    ssl_ctx: int
+    certificate: int
     credential: int
     pkey: int
     key: int
 
 
-def _only(name: str, values: Iterable[int]) -> int:
-    distinct = sorted(set(values))
-    if len(distinct) != 1:
-        found = ", ".join(hex(value) for value in distinct) or "none"
-        raise SearchError(f"offset {name}: expected one candidate, found {found}")
-    return distinct[0]
+@dataclass(frozen=True)
+class Bignum:
+    """A BIGNUM that holds `number`.
+
+    ``limbs`` is what lies at its limb pointer, longer than the number; ``ints`` the BIGNUM itself
+    from that pointer on.
+    """
+
+    number: bytes
+    limbs: bytes
+    ints: bytes
+
+    def int_at(self, offset: int) -> int:
+        """Return the 32-bit integer `offset` bytes behind the start of the limb pointer."""
+        return int.from_bytes(self.ints[offset : offset + INT], "little", signed=True)
+
+    def is_width(self, width: int) -> bool:
+        """Whether that many limbs hold the number, leading zero limbs included."""
+        size = width * LIMB_BYTES
+        return len(self.number) <= size <= len(self.limbs) and self.limbs[
+            :size
+        ] == self.number.ljust(size, b"\0")
 
 
-def limb_bytes(value: int) -> bytes:
-    """A number as BoringSSL stores it: little-endian 64-bit limbs, without leading zero limbs."""
-    count = max(1, -(-value.bit_length() // 64))
-    return value.to_bytes(count * 8, "little")
+class Searcher:
+    """Looks for the numbers of `keys` in `memory`."""
 
+    def __init__(self, memory: Memory, keys: Sequence[KnownKey]) -> None:
+        self._memory = memory
+        self._objects: dict[tuple[int, str], Fields] = {}
+        self._numbers = {key.name: dict(key.numbers) for key in keys}
 
-def bignum_at(memory: Memory, address: int, value: int) -> int | None:
-    """Offset of the limb pointer when a BIGNUM of that value is at ``address``."""
-    wanted = limb_bytes(value)
-    for offset in (0, 8, 16):
-        limbs = memory.pointer(address + offset)
-        if limbs and memory.read(limbs, len(wanted)) == wanted:
-            return offset
-    return None
+    def key_paths(self, ssl_ctx: int, key: KnownKey) -> dict[KeyPath, Fields]:
+        """Return every path SSL_CTX, CERT, credential, EVP_PKEY, key that ends at `key`.
 
+        The value tells which fields are there: of a public key, or of all.
+        """
+        paths: dict[KeyPath, Fields] = {}
+        pointers = self._memory.pointers
+        for one, certificate in pointers(ssl_ctx, CTX_WINDOW):
+            for two, credential in pointers(certificate, CERT_WINDOW):
+                for three, pkey in pointers(credential, CREDENTIAL_WINDOW):
+                    for four, address in pointers(pkey, PKEY_WINDOW):
+                        if fields := self.fields_at(address, key):
+                            paths[one, two, three, four] = fields
+        return paths
 
-def _known_numbers(key: PrivateKey) -> dict[str, int]:
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return {"d": key.private_numbers().private_value}
-    numbers = key.private_numbers()
-    return {
-        "n": numbers.public_numbers.n,
-        "e": numbers.public_numbers.e,
-        **{name: getattr(numbers, name) for name in RSA_FIELDS if name not in ("n", "e")},
-    }
+    def fields_at(self, address: int, key: KnownKey) -> Fields:
+        """Return (field, offset) of what an RSA or EC_KEY at `address` would hold of `key`."""
+        memo = (address, key.name)
+        if memo not in self._objects:
+            found = self._ec_fields(address, key) if key.point else self._rsa_fields(address, key)
+            self._objects[memo] = frozenset(found)
+        return self._objects[memo]
 
+    def ssl_paths(
+        self, ssl: int, context: FoundContext, offsets: Mapping[str, int]
+    ) -> set[tuple[int, int]]:
+        """Return the paths SSL, SSL_CONFIG, CERT that end at the connection's own credential.
 
-def _holds_private_key(memory: Memory, address: int, key: PrivateKey) -> bool:
-    """Whether a key structure at ``address`` points to the private number d."""
-    d = _known_numbers(key)["d"]
-    return any(
-        bignum_at(memory, pointer, d) is not None for _, pointer in memory.pointers(address, KEY)
-    )
-
-
-def key_paths(memory: Memory, sample: Sample) -> list[KeyPath]:
-    """All ways of four pointers from the context to its private key."""
-    seen: dict[int, bool] = {}
-    paths = []
-    for ctx_cert, cert in memory.pointers(sample.context, CONTEXT):
-        for cert_cred, credential in memory.pointers(cert, CERT):
-            for cred_key, pkey in memory.pointers(credential, CREDENTIAL):
-                for pkey_key, key in memory.pointers(pkey, PKEY):
-                    if key not in seen:
-                        seen[key] = _holds_private_key(memory, key, sample.key)
-                    if seen[key]:
-                        offsets = (ctx_cert, cert_cred, cred_key, pkey_key)
-                        paths.append(KeyPath(offsets, credential, pkey, key))
-    return paths
-
-
-def common_path(memory: Memory, samples: list[Sample]) -> list[KeyPath]:
-    """The one path that leads to the private key in every context; per context."""
-    per_sample = [{path.offsets: path for path in key_paths(memory, one)} for one in samples]
-    shared = set.intersection(*(set(paths) for paths in per_sample))
-    if len(shared) != 1:
-        raise SearchError(
-            f"path SSL_CTX -> CERT -> credential -> EVP_PKEY -> key: {len(shared)} candidates in "
-            f"all {len(samples)} contexts: {sorted(shared)}"
-        )
-    offsets = shared.pop()
-    return [paths[offsets] for paths in per_sample]
-
-
-def rsa_offsets(memory: Memory, path: KeyPath, key: rsa.RSAPrivateKey) -> dict[str, int]:
-    """Where RSA keeps its eight numbers, and BIGNUM its limbs and widths."""
-    found: dict[str, int] = {}
-    limbs: set[int] = set()
-    widths: list[set[int]] = []
-    for name, value in _known_numbers(key).items():
-        hits = []
-        for offset, bignum in memory.pointers(path.key, KEY):
-            at = bignum_at(memory, bignum, value)
-            if at is not None:
-                hits.append(offset)
-                limbs.add(at)
-                widths.append(_width_candidates(memory, bignum, len(limb_bytes(value)) // 8))
-        found[f"rsa_{name}"] = _only(f"rsa_{name}", hits)
-    found["bn_limbs"] = _only("bn_limbs", limbs)
-    shared = sorted(set.intersection(*widths))
-    if len(shared) != 2:
-        raise SearchError(f"offsets bn_width and bn_alloc: candidates {shared}")
-    # Fresh numbers fill what is allocated, so both words are equal: the first is the width.
-    found["bn_width"], found["bn_alloc"] = shared
-    return found
-
-
-def _width_candidates(memory: Memory, bignum: int, limbs: int) -> set[int]:
-    data = memory.read(bignum, 0x18) or b""
-    words = struct.unpack(f"<{len(data) // 4}i", data)
-    return {4 * index for index, word in enumerate(words) if word == limbs}
-
-
-def public_key_offsets(memory: Memory, path: KeyPath, sample: Sample, pkey_key: int) -> set[int]:
-    """Offsets in the credential of EVP_PKEYs that hold the public key and no private one."""
-    found = set()
-    for offset, pkey in memory.pointers(path.credential, CREDENTIAL):
-        key = memory.pointer(pkey + pkey_key)
-        if not key or key == path.key or _holds_private_key(memory, key, sample.key):
-            continue
-        if isinstance(sample.key, rsa.RSAPrivateKey):
-            n = sample.key.private_numbers().public_numbers.n
-            hits = [bignum_at(memory, bn, n) for _, bn in memory.pointers(key, KEY)]
-            if any(hit is not None for hit in hits):
-                found.add(offset)
-        elif _point_offsets(memory, key, sample.key):
-            found.add(offset)
-    return found
-
-
-def montgomery(value: int, curve: str, limbs: int) -> bytes:
-    """A coordinate as BoringSSL keeps it: times 2^(64 * limbs), modulo the field's prime."""
-    return ((value << (64 * limbs)) % PRIMES[curve]).to_bytes(limbs * 8, "little")
-
-
-def _point_offsets(
-    memory: Memory, key: int, private: ec.EllipticCurvePrivateKey
-) -> list[tuple[int, int, int, int]]:
-    """(ec_point, point_x, point_y, point_z) candidates."""
-    public = private.public_key().public_numbers()
-    curve = private.curve.name
-    limbs = private.curve.key_size // 64
-    wanted = [montgomery(value, curve, limbs) for value in (public.x, public.y, 1)]
-    found = []
-    for offset, point in memory.pointers(key, KEY):
-        data = memory.read(point, 0x100)
-        places = [data.find(coordinate) for coordinate in wanted] if data else [-1]
-        if min(places) >= 0:
-            found.append((offset, places[0], places[1], places[2]))
-    return found
-
-
-def ec_offsets(
-    memory: Memory, path: KeyPath, private: ec.EllipticCurvePrivateKey
-) -> dict[str, int]:
-    """Where EC_KEY keeps the scalar and the point."""
-    d = private.private_numbers().private_value
-    scalars = [
-        (offset, inner)
-        for offset, wrapped in memory.pointers(path.key, KEY)
-        for inner in range(0, 0x20, WORD)
-        if bignum_at(memory, wrapped + inner, d) == 0
-    ]
-    points = _point_offsets(memory, path.key, private)
-    return {
-        "ec_scalar": _only("ec_scalar", (one[0] for one in scalars)),
-        "scalar_bn": _only("scalar_bn", (one[1] for one in scalars)),
-        "ec_point": _only("ec_point", (one[0] for one in points)),
-        "point_x": _only("point_x", (one[1] for one in points)),
-        "point_y": _only("point_y", (one[2] for one in points)),
-        "point_z": _only("point_z", (one[3] for one in points)),
-    }
-
-
-def chain_offsets(
-    memory: Memory, path: KeyPath, certificate: x509.Certificate
-) -> set[tuple[int, int, int, int]]:
-    """(cred_chain, stack_data, buffer_data, buffer_length) that lead to the certificate's DER."""
-    der = certificate.public_bytes(Encoding.DER)
-    found = set()
-    for cred_chain, stack in memory.pointers(path.credential, CREDENTIAL):
-        for stack_data, array in memory.pointers(stack, 0x20):
-            buffer = memory.pointer(array)
-            for buffer_data in range(0, 0x30, WORD) if buffer else ():
-                raw = memory.read(buffer + buffer_data, WORD)
-                data = struct.unpack("<Q", raw)[0] if raw else 0
-                if not data or memory.read(data, len(der)) != der:
-                    continue
-                for length_at in range(0, 0x30, WORD):
-                    if memory.read(buffer + length_at, WORD) == struct.pack("<Q", len(der)):
-                        found.add((cred_chain, stack_data, buffer_data, length_at))
-    return found
-
-
-def connection_offsets(
-    memory: Memory, connections: list[int], paths: list[KeyPath], samples: list[Sample]
-) -> tuple[int, int]:
-    """(ssl_config, config_cert): SSL -> config -> CERT -> a credential of its own, same EVP_PKEY."""
-    _, cert_cred, cred_privkey, _ = paths[0].offsets
-    pkeys = {path.pkey for path in paths}
-    shared_credentials = {path.credential for path in paths}
-    contexts = {sample.context for sample in samples}
-    per_connection = []
-    for ssl in connections:
-        hits = set()
-        for ssl_config, config in memory.pointers(ssl, SSL):
-            if config in contexts:
+        It has the context's private key, but is not the context's (a copy is made for each
+        connection), nor is the way through SSL_CTX meant.
+        """
+        paths: set[tuple[int, int]] = set()
+        for one, config in self._memory.pointers(ssl, SSL_WINDOW):
+            if config == context.ssl_ctx:
                 continue
-            for config_cert, cert in memory.pointers(config, CONFIG):
-                credential = memory.pointer(cert + cert_cred)
-                if credential in shared_credentials or not credential:
-                    continue
-                if memory.pointer(credential + cred_privkey) in pkeys:
-                    hits.add((ssl_config, config_cert))
-        per_connection.append(hits)
-    shared = set.intersection(*per_connection) if per_connection else set()
-    if len(shared) != 1:
-        raise SearchError(
-            f"path SSL -> config -> CERT: {len(shared)} candidates in {len(connections)} "
-            f"connections: {sorted(shared)}"
+            for two, certificate in self._memory.pointers(config, CONFIG_WINDOW):
+                credential = self._memory.word(certificate + offsets["cert_cred"])
+                if (
+                    credential not in {0, context.credential}
+                    and self._memory.word(credential + offsets["cred_privkey"]) == context.pkey
+                ):
+                    paths.add((one, two))
+        return paths
+
+    def chain_paths(self, credential: int, certificate: bytes) -> set[ChainPath]:
+        """Return (cred_chain, stack_data, buffer_data, buffer_length) that lead to a leaf's DER."""
+        paths: set[ChainPath] = set()
+        pointers = self._memory.pointers
+        for chain, stack in pointers(credential, CREDENTIAL_WINDOW):
+            for array_at, array in pointers(stack, STACK_WINDOW):
+                leaf = self._memory.words(self._memory.word(array), BUFFER_WINDOW)
+                for data_at, data in enumerate(leaf):
+                    if self._is_number(data, certificate):
+                        paths |= {
+                            (chain, array_at, data_at * WORD, length_at * WORD)
+                            for length_at, word in enumerate(leaf)
+                            if word == len(certificate)
+                        }
+        return paths
+
+    def bignums_behind(self, rsa: int, key: KnownKey) -> Iterator[Bignum]:
+        """Give the BIGNUMs of `key` one and two pointers behind an RSA.
+
+        Besides the key's own these are those of its Montgomery contexts, which exist after a
+        signature.
+        """
+        for _, behind in self._memory.pointers(rsa, KEY_WINDOW):
+            for offset, target in self._memory.pointers(behind, MONTGOMERY_WINDOW):
+                for number in key.numbers.values():
+                    # A word that happens to be e says nothing about what points to it.
+                    if len(number) > LIMB_BYTES and self._is_number(target, number):
+                        yield Bignum(
+                            number=number,
+                            limbs=self._memory.read(target, len(number) + 2 * LIMB_BYTES),
+                            ints=self._memory.read(behind + offset, BIGNUM_WINDOW),
+                        )
+
+    def null_words(self, address: int, size: int) -> set[int]:
+        """Return the offsets of the words that are 0."""
+        words = self._memory.words(address, size)
+        return {index * WORD for index, word in enumerate(words) if word == 0}
+
+    def context(self, ssl_ctx: int, offsets: Mapping[str, int]) -> FoundContext:
+        """Follow found offsets."""
+        word = self._memory.word
+        certificate = word(ssl_ctx + offsets["ctx_cert"])
+        credential = word(certificate + offsets["cert_cred"])
+        pkey = word(credential + offsets["cred_privkey"])
+        return FoundContext(
+            ssl_ctx, certificate, credential, pkey, word(pkey + offsets["pkey_key"])
         )
-    return shared.pop()
+
+    def _is_number(self, address: int, number: bytes) -> bool:
+        return self._memory.read(address, len(number)) == number
+
+    def _bignums(self, address: int, window: int, number: bytes) -> Iterator[int]:
+        """Give the offsets from `address` of pointers to the limbs of `number`."""
+        for offset, target in self._memory.pointers(address, window):
+            if self._is_number(target, number):
+                yield offset
+
+    def _rsa_fields(self, address: int, key: KnownKey) -> Iterator[tuple[str, int]]:
+        for offset, bignum in self._memory.pointers(address, KEY_WINDOW):
+            for name in RSA_NUMBERS:
+                for limbs in self._bignums(bignum, BIGNUM_WINDOW, key.numbers[name]):
+                    yield f"rsa_{name}", offset
+                    yield "bn_limbs", limbs
+
+    def _ec_fields(self, address: int, key: KnownKey) -> Iterator[tuple[str, int]]:
+        for offset, target in self._memory.pointers(address, KEY_WINDOW):
+            window = self._memory.read(target, POINT_WINDOW)
+            places = {name: _aligned(window, value) for name, value in key.point.items()}
+            if all(places.values()):
+                yield "ec_point", offset
+                for name, found in places.items():
+                    yield from ((f"point_{name}", place) for place in found)
+            for place in self._bignums(target, SCALAR_WINDOW, key.numbers["scalar"]):
+                yield "ec_scalar", offset
+                # The scalar's own BIGNUM; its limb pointer is where bn_limbs says.
+                yield "scalar_limbs", place
 
 
-def empty_slots(memory: Memory, paths: list[KeyPath]) -> list[int]:
-    """Words after the private key's pointer that are NULL in every credential."""
-    start = paths[0].offsets[2] + WORD
-    return [
-        offset
-        for offset in range(start, start + 0x20, WORD)
-        if all(memory.read(path.credential + offset, WORD) == bytes(WORD) for path in paths)
+def _aligned(window: bytes, value: bytes) -> list[int]:
+    return [at for at in range(0, len(window), LIMB_BYTES) if window.startswith(value, at)]
+
+
+def unique(field: str, candidates: Iterable[int]) -> int:
+    """Return the only candidate.
+
+    Raises:
+        ProbeError: there is none, or more than one.
+    """
+    found = sorted(set(candidates))
+    if len(found) == 1:
+        return found[0]
+    what = "not found" if not found else "ambiguous: " + ", ".join(f"0x{one:x}" for one in found)
+    raise ProbeError(f"{field}: {what}; this BoringSSL keeps its keys differently than known ones")
+
+
+def agreed(found: Sequence[Fields]) -> dict[str, int]:
+    """Return the offset of each field that all of `found` agree on."""
+    by_field: dict[str, set[int]] = defaultdict(set)
+    for field, offset in frozenset.intersection(*found):
+        by_field[field].add(offset)
+    return {field: unique(field, offsets) for field, offsets in by_field.items()}
+
+
+def width_and_alloc(bignums: Sequence[Bignum]) -> tuple[int, int]:
+    """Return where the width and the number of allocated limbs are, from the limb pointer on.
+
+    No BIGNUM is wider than what is allocated for it, and at least one is narrower.
+
+    Raises:
+        ProbeError: no two integers, or more than two, behave like that.
+    """
+    offsets = range(WORD, BIGNUM_WINDOW, INT)
+    widths = [at for at in offsets if all(one.is_width(one.int_at(at)) for one in bignums)]
+    pairs = [
+        (width, alloc)
+        for width in widths
+        for alloc in offsets
+        if all(one.int_at(width) <= one.int_at(alloc) for one in bignums)
+        and any(one.int_at(width) < one.int_at(alloc) for one in bignums)
     ]
-
-
-def _only_tuple(names: tuple[str, ...], candidates: list[set[tuple[int, ...]]]) -> dict[str, int]:
-    shared = set.intersection(*candidates)
-    if len(shared) != 1:
-        raise SearchError(f"offsets {', '.join(names)}: candidates {sorted(shared)}")
-    return dict(zip(names, shared.pop(), strict=True))
-
-
-def find_offsets(
-    memory: Memory, samples: list[Sample], connections: list[int]
-) -> tuple[dict[str, int], list[int]]:
-    """All offsets but the method slot, and the candidates for that."""
-    paths = common_path(memory, samples)
-    ctx_cert, cert_cred, cred_privkey, pkey_key = paths[0].offsets
-    ssl_config, config_cert = connection_offsets(memory, connections, paths, samples)
-    offsets = {
-        "ctx_cert": ctx_cert,
-        "ssl_config": ssl_config,
-        "config_cert": config_cert,
-        "cert_cred": cert_cred,
-        "cred_privkey": cred_privkey,
-        "pkey_key": pkey_key,
-    }
-    public: list[set[int]] = []
-    parts: list[dict[str, int]] = []
-    for path, sample in zip(paths, samples, strict=True):
-        public.append(public_key_offsets(memory, path, sample, pkey_key))
-        if isinstance(sample.key, rsa.RSAPrivateKey):
-            parts.append(rsa_offsets(memory, path, sample.key))
-        else:
-            parts.append(ec_offsets(memory, path, sample.key))
-    offsets["cred_pubkey"] = _only("cred_pubkey", set.intersection(*public))
-    for part in parts:
-        for name, value in part.items():
-            if offsets.setdefault(name, value) != value:
-                raise SearchError(f"offset {name}: {offsets[name]:#x} and {value:#x}")
-    chains: list[set[tuple[int, ...]]] = [
-        set(chain_offsets(memory, path, sample.certificate))
-        for path, sample in zip(paths, samples, strict=True)
-    ]
-    names = ("cred_chain", "stack_data", "buffer_data", "buffer_length")
-    offsets.update(_only_tuple(names, chains))
-    return offsets, empty_slots(memory, paths)
+    return (
+        unique("bn_width", [width for width, _ in pairs]),
+        unique("bn_alloc", [alloc for _, alloc in pairs]),
+    )

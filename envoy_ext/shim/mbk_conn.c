@@ -19,6 +19,7 @@ struct mbk_thread {
     mbk_conn **buckets;
     size_t bucket_count;
     size_t used;
+    size_t fresh; /* connections that have not signed yet */
 };
 
 static _Thread_local mbk_thread *t_thread;
@@ -129,6 +130,8 @@ mbk_conn *mbk_conn_add(mbk_thread *thread, uintptr_t ssl) {
     mbk_conn *conn = conn_take(thread);
     if (conn != NULL) {
         conn->ssl = ssl;
+        conn->fresh = true;
+        thread->fresh++;
         thread->buckets[locate(thread, ssl)] = conn;
         thread->used++;
     }
@@ -153,8 +156,20 @@ static void remove_bucket(mbk_thread *thread, size_t gap) {
     }
 }
 
+void mbk_conn_signs(mbk_conn *conn) {
+    mbk_thread *thread = conn->thread;
+    if (conn->fresh) {
+        conn->fresh = false;
+        thread->fresh--;
+    }
+    mbk_worker_expect(thread->worker, thread->fresh);
+}
+
 void mbk_conn_remove(mbk_conn *conn) {
     mbk_thread *thread = conn->thread;
+    if (conn->fresh) {
+        thread->fresh--;
+    }
     if (conn->op != NULL) {
         mbk_op_drop(thread->worker, conn->op);
         conn->op = NULL;

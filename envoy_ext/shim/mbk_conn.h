@@ -5,6 +5,7 @@
 #ifndef MBK_CONN_H
 #define MBK_CONN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mbk_engine.h"
@@ -15,6 +16,7 @@ typedef struct mbk_conn {
     uintptr_t ssl;
     mbk_thread *thread; /* the only one that may touch this connection */
     mbk_op *op;         /* pending operation, or NULL */
+    bool fresh;         /* has not signed yet, so it may soon */
     struct mbk_conn *next_free;
 } mbk_conn;
 
@@ -28,6 +30,8 @@ mbk_worker *mbk_thread_worker(mbk_thread *thread);
 mbk_conn *mbk_conn_add(mbk_thread *thread, uintptr_t ssl);
 /* Forgets it and drops its pending operation. */
 void mbk_conn_remove(mbk_conn *conn);
+/* The connection's operation is being submitted: it is no longer one to wait for. */
+void mbk_conn_signs(mbk_conn *conn);
 mbk_conn *mbk_conn_find(mbk_thread *thread, uintptr_t ssl);
 
 #endif

@@ -1,6 +1,7 @@
 #include "mbk_extract.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mbk_internal.h"
@@ -8,6 +9,9 @@
 #include "mbk_peek.h"
 
 #define MAX_WIDTH (MBK_RSA_LIMBS + 1) /* BoringSSL may keep leading zero limbs */
+
+/* Larger certificates exist, but none whose key is found to lie beyond this. */
+#define MAX_CERTIFICATE ((size_t)64 * 1024)
 
 /* Copies of a key's numbers on their way into the engine; in locked pages. */
 typedef struct numbers {
@@ -164,5 +168,23 @@ mbk_found mbk_extract_key(const mbk_layout *layout, const mbk_objects *objects,
         found = extract_ec(layout, key, copies, engine, allowed, policy, out, status);
     }
     mbk_locked_free(copies, sizeof(*copies));
+    return found;
+}
+
+bool mbk_certificate_has_key(const mbk_layout *layout, const mbk_objects *objects,
+                             const mbk_key *key) {
+    uintptr_t stack = 0, array = 0, buffer = 0, data = 0;
+    size_t length = 0;
+    if (!mbk_peek_pointer(&stack, objects->credential + layout->cred_chain) ||
+        !mbk_peek_pointer(&array, stack + layout->stack_data) ||
+        !mbk_peek_pointer(&buffer, array) ||
+        !mbk_peek(&data, buffer + layout->buffer_data, sizeof(data)) ||
+        !mbk_peek(&length, buffer + layout->buffer_length, sizeof(length)) || length == 0 ||
+        length > MAX_CERTIFICATE) {
+        return false;
+    }
+    uint8_t *der = malloc(length);
+    bool found = der != NULL && mbk_peek(der, data, length) && mbk_key_is_in(key, der, length);
+    free(der);
     return found;
 }

@@ -27,6 +27,14 @@ bool mbk_objects_of_context(const mbk_layout *layout, uintptr_t ssl_ctx, mbk_obj
 bool mbk_objects_of_ssl(const mbk_layout *layout, uintptr_t ssl, mbk_objects *out);
 
 /*
+ * True when the credential's chain leads to a certificate that contains the key's public number.
+ * The chain lies behind the method slot, so this shows that no member moved in between: a wrong
+ * slot would be empty too, but writing to it would damage something else.
+ */
+bool mbk_certificate_has_key(const mbk_layout *layout, const mbk_objects *objects,
+                             const mbk_key *key);
+
+/*
  * Loads the private key behind `objects` into the engine. `*status` says why a key that
  * is there was not loaded. `allowed` has MBK_ALGORITHMS entries.
  */

@@ -106,6 +106,7 @@ static bool begin_call(uintptr_t ssl, hook_call *out) {
         mbk_op_drop(out->worker, out->conn->op);
         out->conn->op = NULL;
     }
+    mbk_conn_signs(out->conn);
     return true;
 }
 

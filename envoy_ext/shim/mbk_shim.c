@@ -186,6 +186,9 @@ static bool try_layout(mbk_config *config, const mbk_layout *layout, uintptr_t s
         if (objects.method != 0) {
             mbk_key_release(key);
             *accepted = leave(config, "another private-key provider is configured");
+        } else if (!mbk_certificate_has_key(layout, &objects, key)) {
+            mbk_key_release(key);
+            return false; /* the layout fits in part only */
         } else {
             *accepted = hook_key(config, layout, ssl_ctx, &objects, key);
         }

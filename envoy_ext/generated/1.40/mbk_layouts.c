@@ -32,6 +32,10 @@ const mbk_layout mbk_layouts[] = {
         .point_x = 0x8,
         .point_y = 0x50,
         .point_z = 0x98,
+        .cred_chain = 0x30,
+        .stack_data = 0x8,
+        .buffer_data = 0x8,
+        .buffer_length = 0x10,
     },
 };
 

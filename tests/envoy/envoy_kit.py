@@ -1,0 +1,245 @@
+"""What the tests of real Envoys share: clients, the module's counters, the check of the log."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+from envoy_ext import artifacts, stats
+from envoy_ext.cpu import ifma_reason
+from istio_kit.lab import Bootstrap, EnvoyProcess, Module
+from istio_kit.lab.process import clean_environment
+
+SECONDS = 15
+REQUEST = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ANSWER = "HTTP/1.1 200 OK"
+BODY = "ok\n"
+
+#: Why crypto_mb cannot batch here, None when it can.
+CANNOT_BATCH = ifma_reason()
+
+ALWAYS_ALLOWED = (
+    # How Envoy reports that it was told to stop.
+    r"caught ENVOY_SIGTERM$",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One Envoy's module configuration: all of its contexts share library and counter file."""
+
+    stats_file: Path
+    library: Path | None = field(default_factory=artifacts.crypto_mb_path)
+
+    def settings(self, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Return the module's settings; where the CPU cannot batch, the policy is `off`."""
+        settings: dict[str, Any] = {"stats_file": str(self.stats_file)}
+        if self.library:
+            settings["library"] = str(self.library)
+        if CANNOT_BATCH:
+            settings["policy"] = "off"
+        return {**settings, **more}
+
+    def module(self, **more: Any) -> Module:  # noqa: ANN401 - JSON
+        """Return the module as handshaker."""
+        return Module(self.settings(**more))
+
+    def read(self) -> stats.ModuleStats:
+        """Return the module's counters."""
+        return stats.read(self.stats_file)
+
+    @contextmanager
+    def signs(self, **expected: int) -> Iterator[None]:
+        """Check that the body makes the module sign exactly so often, by algorithm.
+
+        Nothing may fail or be dropped; an algorithm that is not named must not move.
+        """
+        before = self.read()
+        yield
+        after = self.read() - before
+        signed = {name: after.signed(name) for name in after.ops if after.signed(name)}
+        assert signed == {name: count for name, count in expected.items() if count}
+        assert after.submitted == sum(expected.values())
+        assert after.total("failed", "dropped") == 0
+        assert (after.verify_failures, after.lane_errors, after.inline_ops) == (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What `openssl s_client` reported."""
+
+    ok: bool
+    text: str
+
+    def _field(self, pattern: str) -> str | None:
+        found = re.search(pattern, self.text, re.MULTILINE)
+        return found.group(1).strip() if found else None
+
+    @property
+    def version(self) -> str | None:
+        """Protocol, such as TLSv1.3."""
+        return self._field(r"^(?:New|Reused), (\S+), Cipher is (?!\(NONE\))")
+
+    @property
+    def cipher(self) -> str | None:
+        """OpenSSL's name of the cipher suite."""
+        return self._field(r"^(?:New|Reused), \S+, Cipher is (\S+)")
+
+    @property
+    def digest(self) -> str | None:
+        """Digest that the server signed with."""
+        return self._field(r"^Peer signing digest: (.*)$")
+
+    @property
+    def signature(self) -> str | None:
+        """Kind of the server's signature."""
+        return self._field(r"^Peer signature type: (.*)$")
+
+    @property
+    def reused(self) -> bool:
+        """Whether the session was resumed."""
+        return self._field(r"^(Reused), ") is not None
+
+    @property
+    def key_bits(self) -> int | None:
+        """Size of the key in the server's certificate."""
+        bits = self._field(r"^Server public key is (\d+) bit")
+        return int(bits) if bits else None
+
+    @property
+    def subject(self) -> str | None:
+        """Common name in the server's certificate."""
+        return self._field(r"^subject=CN\s*=\s*(.*)$")
+
+
+def s_client(address: tuple[str, int], ca: Path, *arguments: str, sni: str = "localhost") -> Seen:
+    """Make one handshake and one HTTP request with OpenSSL's client, which checks the server.
+
+    `ok` tells whether the request was answered. The client verifies the server's signature.
+    """
+    command = [
+        *("openssl", "s_client", "-connect", f"{address[0]}:{address[1]}"),
+        *("-servername", sni, "-CAfile", str(ca), "-verify_return_error"),
+        *arguments,
+    ]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=clean_environment({}, drop_prefixes=("OPENSSL_", "SSL_")),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watchdog = Timer(SECONDS, process.kill)
+        watchdog.start()
+        try:
+            # It may end before it takes the request.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(REQUEST)
+                process.stdin.flush()
+            lines: list[str] = []
+            for line in process.stdout:
+                lines.append(line)
+                if line == BODY:
+                    break
+            # The end of its input ends it; Envoy would keep the connection.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            lines += process.stdout
+            process.wait()
+        finally:
+            watchdog.cancel()
+    text = "".join(lines)
+    return Seen(f"{ANSWER}\n" in text.replace("\r", "") and BODY in lines, text)
+
+
+def client_context(ca: Path, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """Return a context that trusts `ca`, for one TLS version or for both."""
+    context = ssl.create_default_context(cafile=str(ca))
+    if version:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a Python client got."""
+
+    body: bytes
+    session: ssl.SSLSession | None
+    reused: bool
+    version: str | None
+
+
+def https_get(
+    address: tuple[str, int],
+    context: ssl.SSLContext,
+    session: ssl.SSLSession | None = None,
+    sni: str = "localhost",
+    seconds: float = SECONDS,
+) -> Answer:
+    """Make one handshake and one request."""
+    with (
+        socket.create_connection(address, seconds) as raw,
+        context.wrap_socket(raw, server_hostname=sni, session=session) as tls,
+    ):
+        tls.sendall(REQUEST.encode())
+        body = b""
+        while not body.endswith(BODY.encode()):
+            part = tls.recv(4096)
+            assert part, f"closed after {body!r}"
+            body += part
+        return Answer(body, tls.session, bool(tls.session_reused), tls.version())
+
+
+def warnings_of(log: str) -> list[str]:
+    """Return the log's lines of level warning and above."""
+    return re.findall(r"^\[[^]]*\]\[\d+\]\[(?:warning|error|critical)\].*$", log, re.MULTILINE)
+
+
+def unexpected_lines(log: str, allowed: Sequence[str]) -> list[str]:
+    """Return what no one may overlook in a log: bad lines that no pattern of `allowed` fits."""
+    patterns = [re.compile(pattern) for pattern in (*ALWAYS_ALLOWED, *allowed)]
+    lines = warnings_of(log)
+    lines += re.findall(r"^.*(?:Caught |Sanitizer|assert failure|Backtrace).*$", log, re.MULTILINE)
+    return [line for line in lines if not any(pattern.search(line) for pattern in patterns)]
+
+
+@contextmanager
+def running(
+    config: Bootstrap,
+    directory: Path,
+    *,
+    name: str = "envoy",
+    concurrency: int = 1,
+    allowed: Sequence[str] = (),
+) -> Iterator[EnvoyProcess]:
+    """Run an Envoy that can load the module; check that it stops well and that its log is clean.
+
+    Args:
+        config: what Envoy is to do.
+        directory: a folder for its files.
+        name: distinguishes several Envoys in one folder.
+        concurrency: worker threads.
+        allowed: regular expressions of warnings that the test provokes.
+    """
+    envoy = EnvoyProcess(
+        config, directory, name=name, module_dir=artifacts.module_dir(), concurrency=concurrency
+    )
+    with envoy:
+        yield envoy
+        assert envoy.returncode is None, envoy.log_text()[-4000:]
+        assert envoy.stop() == 0
+    assert unexpected_lines(envoy.log_text(), allowed) == []
