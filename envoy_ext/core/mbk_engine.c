@@ -21,21 +21,17 @@ static bool same_text(const char *a, const char *b) {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static mbk_status engine_open(mbk_engine *engine, const mbk_engine_options *options) {
-    mbk_status status = mbk_libcrypto_load(options->module_dir, options->shared_libcrypto);
-    if (status == MBK_OK) {
-        status = mbk_digests_load();
-    }
-    if (status != MBK_OK) {
-        return status;
-    }
-    engine->lanes_kind = options->lanes;
+static mbk_status open_lanes(mbk_engine *engine, const mbk_engine_options *options) {
+    char *library = NULL;
     if (options->library != NULL) {
-        engine->library = strdup(options->library);
-        if (engine->library == NULL) {
+        library = strdup(options->library);
+        if (library == NULL) {
             return MBK_ERR_MEMORY;
         }
     }
+    free(engine->library);
+    engine->library = library;
+    engine->lanes_kind = options->lanes;
     if (options->lanes == MBK_LANES_PORTABLE) {
         mbk_lanes_portable(&engine->lanes);
     } else {
@@ -45,15 +41,33 @@ static mbk_status engine_open(mbk_engine *engine, const mbk_engine_options *opti
     return MBK_OK;
 }
 
+static mbk_status engine_open(mbk_engine *engine, const mbk_engine_options *options) {
+    mbk_status status = mbk_libcrypto_load(options->module_dir, options->shared_libcrypto);
+    if (status == MBK_OK) {
+        status = mbk_digests_load();
+    }
+    if (status != MBK_OK) {
+        return status;
+    }
+    return open_lanes(engine, options);
+}
+
+/* The engine that is there. A library that could not be used does not stand in another's way. */
+static mbk_status get_existing(const mbk_engine_options *options, mbk_engine **out) {
+    bool same = g_engine->lanes_kind == options->lanes &&
+                same_text(g_engine->library, options->library);
+    if (!same && g_engine->lanes_status == MBK_OK) {
+        return MBK_ERR_LIBRARY_OTHER;
+    }
+    mbk_status status = same ? MBK_OK : open_lanes(g_engine, options);
+    *out = status == MBK_OK ? g_engine : NULL;
+    return status;
+}
+
 mbk_status mbk_engine_get(const mbk_engine_options *options, mbk_engine **out) {
     *out = NULL;
     if (g_engine != NULL) {
-        if (g_engine->lanes_kind != options->lanes ||
-            !same_text(g_engine->library, options->library)) {
-            return MBK_ERR_LIBRARY_OTHER;
-        }
-        *out = g_engine;
-        return MBK_OK;
+        return get_existing(options, out);
     }
     mbk_engine *engine = calloc(1, sizeof(*engine));
     if (engine == NULL) {

@@ -88,7 +88,7 @@ typedef struct mbk_engine_options {
 
 /*
  * Creates the engine of the process, or returns the existing one when `options`
- * ask for the same. Not for concurrent use: call it from the main thread.
+ * ask for the same library or the existing one could not use its own. Not for concurrent use: call it from the main thread.
  *
  * A CPU or crypto_mb that cannot batch is no error here, because the policy `off`
  * needs neither: see mbk_engine_lanes_status. The engine lives until the process ends.
@@ -172,7 +172,7 @@ void mbk_key_release(mbk_key *key);
 
 /* The calling thread's worker; it must be freed by the same thread. */
 mbk_status mbk_worker_new(mbk_engine *engine, mbk_worker **out);
-/* Drops what is queued. NULL is allowed. */
+/* Drops every operation that was not collected. NULL is allowed. */
 void mbk_worker_free(mbk_worker *worker);
 
 /* Operations queued and not yet computed. */

@@ -123,17 +123,22 @@ mbk_status mbk_worker_new(mbk_engine *engine, mbk_worker **out) {
     return MBK_OK;
 }
 
+/* Operations that nobody collected, computed or not. */
+static void drop_all(mbk_worker *worker, op_slab *slab) {
+    for (size_t i = 0; i < SLAB_OPS; i++) {
+        if (slab->ops[i].state != MBK_OP_FREE) {
+            mbk_op_drop(worker, &slab->ops[i]);
+        }
+    }
+}
+
 void mbk_worker_free(mbk_worker *worker) {
     if (worker == NULL) {
         return;
     }
-    for (int algorithm = 0; algorithm < MBK_ALGORITHMS; algorithm++) {
-        while (worker->queues[algorithm].first != NULL) {
-            op_give(worker, queue_pop(&worker->queues[algorithm]));
-        }
-    }
     while (worker->slabs != NULL) {
         op_slab *next = worker->slabs->next;
+        drop_all(worker, worker->slabs);
         mbk_locked_free(worker->slabs, SLAB_BYTES);
         worker->slabs = next;
     }

@@ -15,7 +15,7 @@ from envoy_ext.elf import ElfError, build_id, version_strings
 from envoy_ext.layout.errors import NoExtensionPointError, ProbeError
 from envoy_ext.layout.keys import RSA_NUMBERS, KnownKey, known_keys
 from envoy_ext.layout.memory import Memory
-from envoy_ext.layout.process import Session, running
+from envoy_ext.layout.process import Connection, Session, running
 from envoy_ext.layout.search import (
     CREDENTIAL_WINDOW,
     Bignum,
@@ -34,6 +34,7 @@ _RSA_ALL = {f"rsa_{name}" for name in RSA_NUMBERS}
 _EC_PUBLIC = {"ec_point", "point_x", "point_y", "point_z"}
 _EC_ALL = _EC_PUBLIC | {"ec_scalar"}
 _PATH = ("ctx_cert", "cert_cred", "cred_privkey", "pkey_key")
+_SOCKET = ("ssl_bio", "bio_data", "io_fd")
 _CHAIN = ("cred_chain", "stack_data", "buffer_data", "buffer_length")
 
 HOW = (
@@ -42,7 +43,7 @@ HOW = (
     "the end of the chain's; bn_width and bn_alloc differ in copies that a signature made. From "
     "open connections the path through SSL_CONFIG leads to a credential of their own with the same "
     "EVP_PKEY. A method table written to cred_method was called by BoringSSL, and inside sign that "
-    "path led to it."
+    "path led to it. From each connection's SSL* the socket path led to its descriptor."
 )
 
 Offsets = dict[str, int]
@@ -106,13 +107,14 @@ def _search(session: Session, keys: Sequence[KnownKey]) -> tuple[Offsets, list[i
         searcher = Searcher(memory, keys)
         offsets, found = _key_offsets(searcher, keys, contexts)
         paths = [
-            searcher.ssl_paths(ssl, context, offsets)
-            for ssl, context in zip(connections, found, strict=True)
+            searcher.ssl_paths(connection.ssl, context, offsets)
+            for connection, context in zip(connections, found, strict=True)
         ]
         common = set.intersection(*paths)
         offsets["ssl_config"] = unique("ssl_config", [one for one, _ in common])
         offsets["config_cert"] = unique("config_cert", [two for _, two in common])
         offsets |= _chain_offsets(searcher, keys, found)
+        offsets |= _socket_offsets(searcher, connections)
         slots = _slots(searcher, found, offsets["cred_privkey"])
     _add_bignum_ints(session, keys, found, offsets)
     return offsets, slots
@@ -156,6 +158,13 @@ def _chain_offsets(
     )
     return {
         field: unique(field, [path[step] for path in common]) for step, field in enumerate(_CHAIN)
+    }
+
+
+def _socket_offsets(searcher: Searcher, connections: Sequence[Connection]) -> Offsets:
+    common = set.intersection(*(searcher.socket_paths(one.ssl, one.sockets) for one in connections))
+    return {
+        field: unique(field, [path[step] for path in common]) for step, field in enumerate(_SOCKET)
     }
 
 

@@ -37,6 +37,14 @@ _WITHOUT_EXTENSION = re.compile(
 
 
 @dataclass(frozen=True)
+class Connection:
+    """A connection that Envoy holds: its SSL, and the descriptors that appeared with it."""
+
+    ssl: int
+    sockets: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Report:
     """A line of the probe module; what the addresses mean: probe_module.c."""
 
@@ -107,13 +115,16 @@ class Session:
         return reports
 
     @contextmanager
-    def silent_connections(self, keys: Sequence[KnownKey]) -> Iterator[list[int]]:
-        """Open one connection per key, send nothing, and give the addresses of their SSL."""
+    def silent_connections(self, keys: Sequence[KnownKey]) -> Iterator[list[Connection]]:
+        """Open one connection per key, send nothing, and give what Envoy made of them."""
+        found: list[Connection] = []
         with ExitStack() as stack:
             for count, key in enumerate(keys, start=1):
+                before = self._sockets()
                 stack.enter_context(self._connect(key))
-                self.wait_for("ssl", count)
-            yield [report.address for report in self.reports("ssl")]
+                report = self.wait_for("ssl", count)[-1]
+                found.append(Connection(report.address, self._sockets() - before))
+            yield found
 
     def try_handshake(self, key: KnownKey) -> None:
         """Begin a TLS handshake with a key's listener; its failure is no matter."""
@@ -127,6 +138,15 @@ class Session:
             context.wrap_socket(plain) as tls,
         ):
             tls.do_handshake()
+
+    def _sockets(self) -> frozenset[int]:
+        """Return Envoy's descriptors that are sockets."""
+        found = set()
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                if str(entry.readlink()).startswith("socket:"):
+                    found.add(int(entry.name))
+        return frozenset(found)
 
     def _connect(self, key: KnownKey) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -27,6 +27,8 @@ POINT_WINDOW = 0x120
 MONTGOMERY_WINDOW = 0x60
 BIGNUM_WINDOW = 0x18
 SCALAR_WINDOW = 0x30
+BIO_WINDOW = 0x80
+IO_WINDOW = 0x40
 STACK_WINDOW = 0x20
 BUFFER_WINDOW = 0x30
 
@@ -34,6 +36,7 @@ INT = 4
 
 KeyPath = tuple[int, int, int, int]
 ChainPath = tuple[int, int, int, int]
+SocketPath = tuple[int, int, int]
 Fields = frozenset[tuple[str, int]]
 
 
@@ -139,6 +142,20 @@ class Searcher:
                             if word == len(certificate)
                         }
         return paths
+
+    def socket_paths(self, ssl: int, sockets: frozenset[int]) -> set[SocketPath]:
+        """Return the paths SSL, BIO, Envoy's IoHandle that end at one of these descriptors.
+
+        An SSL has the same BIO for reading and writing: only the first of the two is returned.
+        """
+        paths: dict[tuple[int, int, int], int] = {}
+        for one, bio in self._memory.pointers(ssl, SSL_WINDOW):
+            for two, handle in self._memory.pointers(bio, BIO_WINDOW):
+                data = self._memory.read(handle, IO_WINDOW)
+                for three in range(0, len(data), INT):
+                    if int.from_bytes(data[three : three + INT], "little") in sockets:
+                        paths.setdefault((bio, two, three), one)
+        return {(one, two, three) for (_, two, three), one in paths.items()}
 
     def bignums_behind(self, rsa: int, key: KnownKey) -> Iterator[Bignum]:
         """Give the BIGNUMs of `key` one and two pointers behind an RSA.

@@ -5,6 +5,8 @@
 
 #include "mbk_conn.h"
 #include "mbk_log.h"
+#include "mbk_peek.h"
+#include "mbk_wake.h"
 
 /* BoringSSL's ssl_private_key_result_t. */
 enum { RESULT_SUCCESS = 0, RESULT_RETRY = 1, RESULT_FAILURE = 2 };
@@ -48,8 +50,6 @@ static _Atomic mbk_proof g_proof;
 
 /* --- on the path of an operation: worker threads, no locks ------------------------------- */
 
-static uintptr_t word_at(uintptr_t address) { return *(const uintptr_t *)address; }
-
 /*
  * The hook in the credential that this connection uses. The path was proven before the first
  * hook was installed, so plain loads do.
@@ -59,15 +59,15 @@ static const mbk_hook *hook_of(uintptr_t ssl) {
     if (layout == NULL) {
         return NULL;
     }
-    uintptr_t cert = word_at(word_at(ssl + layout->ssl_config) + layout->config_cert);
-    uintptr_t credential = word_at(cert + layout->cert_cred);
-    uintptr_t method = word_at(credential + layout->cred_method);
+    uintptr_t cert = mbk_word_at(mbk_word_at(ssl + layout->ssl_config) + layout->config_cert);
+    uintptr_t credential = mbk_word_at(cert + layout->cert_cred);
+    uintptr_t method = mbk_word_at(credential + layout->cred_method);
     uintptr_t offset = method - (uintptr_t)g_hooks;
     if (offset >= sizeof(g_hooks) || offset % sizeof(g_hooks[0]) != 0) {
         return NULL;
     }
     const mbk_hook *hook = (const mbk_hook *)method;
-    bool same_key = hook->objects.private_key == word_at(credential + layout->cred_privkey);
+    bool same_key = hook->objects.private_key == mbk_word_at(credential + layout->cred_privkey);
     return same_key ? hook : NULL;
 }
 
@@ -110,55 +110,73 @@ static bool begin_call(uintptr_t ssl, hook_call *out) {
     return true;
 }
 
-static int end_call(const hook_call *call, mbk_progress progress) {
+/* Where a pending operation may be kept; NULL when the call must be done at once. */
+static mbk_op **place_of(const hook_call *call, uintptr_t ssl, int *descriptor) {
+    if (call->conn == NULL) {
+        return NULL;
+    }
+    *descriptor = mbk_wake_descriptor(call->hook->layout, ssl);
+    return *descriptor < 0 ? NULL : &call->conn->op;
+}
+
+static int collect(mbk_worker *worker, mbk_conn *conn, uint8_t *out, size_t *out_length,
+                   size_t out_max) {
+    mbk_status why;
+    mbk_op *op = conn->op;
+    conn->op = NULL;
+    return mbk_op_complete(worker, op, out, out_length, out_max, &why) == MBK_DONE
+               ? RESULT_SUCCESS
+               : RESULT_FAILURE;
+}
+
+static int end_call(const hook_call *call, mbk_progress progress, int descriptor, uint8_t *out,
+                    size_t *out_length, size_t out_max) {
     if (call->conn == NULL) {
         pthread_mutex_unlock(&g_shared_lock);
     }
-    switch (progress) {
-    case MBK_PENDING:
-        return RESULT_RETRY;
-    case MBK_DONE:
-        return RESULT_SUCCESS;
-    case MBK_FAILED:
-    default:
-        return RESULT_FAILURE;
+    if (progress == MBK_PENDING) {
+        /* An operation whose connection cannot be woken must not wait. */
+        return mbk_wake(descriptor) ? RESULT_RETRY
+                                    : collect(call->worker, call->conn, out, out_length, out_max);
     }
+    return progress == MBK_DONE ? RESULT_SUCCESS : RESULT_FAILURE;
 }
 
 static int hook_sign(void *ssl, uint8_t *out, size_t *out_length, size_t out_max, uint16_t scheme,
                      const uint8_t *in, size_t in_length) {
     hook_call call;
     mbk_status why;
+    int descriptor = -1;
     if (!begin_call((uintptr_t)ssl, &call)) {
         return RESULT_FAILURE;
     }
-    return end_call(&call, mbk_sign(call.worker, call.key, scheme, in, in_length, out, out_length,
-                                    out_max, call.conn == NULL ? NULL : &call.conn->op, &why));
+    mbk_op **place = place_of(&call, (uintptr_t)ssl, &descriptor);
+    mbk_progress progress = mbk_sign(call.worker, call.key, scheme, in, in_length, out, out_length,
+                                     out_max, place, &why);
+    return end_call(&call, progress, descriptor, out, out_length, out_max);
 }
 
 static int hook_decrypt(void *ssl, uint8_t *out, size_t *out_length, size_t out_max,
                         const uint8_t *in, size_t in_length) {
     hook_call call;
     mbk_status why;
+    int descriptor = -1;
     if (!begin_call((uintptr_t)ssl, &call)) {
         return RESULT_FAILURE;
     }
-    return end_call(&call, mbk_decrypt(call.worker, call.key, in, in_length, out, out_length,
-                                       out_max, call.conn == NULL ? NULL : &call.conn->op, &why));
+    mbk_op **place = place_of(&call, (uintptr_t)ssl, &descriptor);
+    mbk_progress progress = mbk_decrypt(call.worker, call.key, in, in_length, out, out_length,
+                                        out_max, place, &why);
+    return end_call(&call, progress, descriptor, out, out_length, out_max);
 }
 
 static int hook_complete(void *ssl, uint8_t *out, size_t *out_length, size_t out_max) {
     mbk_thread *thread = mbk_thread_current();
     mbk_conn *conn = thread == NULL ? NULL : mbk_conn_find(thread, (uintptr_t)ssl);
-    mbk_status why;
     if (conn == NULL || conn->op == NULL) {
         return RESULT_FAILURE;
     }
-    mbk_op *op = conn->op;
-    conn->op = NULL;
-    mbk_progress progress =
-        mbk_op_complete(mbk_thread_worker(thread), op, out, out_length, out_max, &why);
-    return progress == MBK_DONE ? RESULT_SUCCESS : RESULT_FAILURE;
+    return collect(mbk_thread_worker(thread), conn, out, out_length, out_max);
 }
 
 /* --- configuration: mostly the main thread, under g_lock ----------------------------------- */

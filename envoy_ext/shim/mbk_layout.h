@@ -48,6 +48,11 @@ typedef struct mbk_layout {
     uint16_t stack_data;    /* STACK -> array of pointers */
     uint16_t buffer_data;   /* CRYPTO_BUFFER -> DER */
     uint16_t buffer_length; /* CRYPTO_BUFFER -> size_t, length of the DER in bytes */
+
+    /* The connection's socket; the last two steps are Envoy's own, see mbk_wake.h. */
+    uint16_t ssl_bio;  /* SSL -> BIO* */
+    uint16_t bio_data; /* BIO -> IoHandle* */
+    uint16_t io_fd;    /* IoHandle -> int, file descriptor */
 } mbk_layout;
 
 extern const mbk_layout mbk_layouts[];

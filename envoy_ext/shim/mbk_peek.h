@@ -12,6 +12,9 @@
  */
 bool mbk_peek(void *out, uintptr_t address, size_t size);
 
+/* The word at an address that is known to be good. */
+static inline uintptr_t mbk_word_at(uintptr_t address) { return *(const uintptr_t *)address; }
+
 /* The pointer stored at `address`. False also when it is NULL or not 8-byte aligned. */
 bool mbk_peek_pointer(uintptr_t *out, uintptr_t address);
 

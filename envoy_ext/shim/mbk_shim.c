@@ -35,7 +35,11 @@ static bool stand_aside(const mbk_config *config, const char *reason, const char
     return !strict;
 }
 
-static const char *detail_of(mbk_status status) {
+static const char *detail_of(const mbk_config *config, mbk_status status) {
+    if (status == MBK_ERR_LIBRARY_OTHER) {
+        return config->settings.library == NULL ? "'library' is not set here"
+                                                : config->settings.library;
+    }
     bool loader = status == MBK_ERR_LIBCRYPTO || status == MBK_ERR_LIBRARY;
     return loader ? mbk_engine_load_error() : "";
 }
@@ -54,7 +58,7 @@ static bool start_engine(mbk_config *config, mbk_engine **engine) {
     }
     if (status != MBK_OK) {
         *engine = NULL;
-        return stand_aside(config, mbk_status_text(status), detail_of(status));
+        return stand_aside(config, mbk_status_text(status), detail_of(config, status));
     }
     mbk_log_info("ready: %s, %s, policy %s", mbk_engine_lanes_version(*engine),
                  mbk_engine_openssl_version(*engine),

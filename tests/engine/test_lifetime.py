@@ -130,21 +130,11 @@ def test_a_worker_closed_with_operations_that_wait(engine: Engine):
     assert after == before
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="mbk_worker_free gives back only operations that are queued: those computed and not "
-    "collected keep their reference, and the private key stays in memory for ever",
-)
 def test_a_worker_closed_with_operations_not_collected(engine: Engine):
     before, after = close_worker_with_operations(engine, computed=True)
     assert after == before
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="mbk_worker_free does not count what it drops: submitted is then more than the sum of "
-    "the outcomes",
-)
 def test_operations_lost_with_their_worker_count_as_dropped(engine: Engine, load: Load):
     key, worker = load(kit.private_key("p256")), Worker(engine)
     with kit.counted() as gained:

@@ -34,13 +34,6 @@ SECONDS = 3.0  # without the fault it takes milliseconds
 # With P-384 a batch of one pays, so that operations are queued on any CPU that can batch.
 KEY: KeyType = "p384"
 
-stranded = pytest.mark.xfail(
-    CANNOT_BATCH is None,
-    strict=True,
-    raises=AssertionError,
-    reason="nothing wakes a queued operation while tcp_proxy holds back the connection",
-)
-
 
 def up_config(ca: CertAuthority, server: Issue) -> Bootstrap:
     mutual = ServerTls(
@@ -56,8 +49,8 @@ def up_config(ca: CertAuthority, server: Issue) -> Bootstrap:
     [
         ("off", "plain"),
         ("off", "mutual"),
-        pytest.param("adaptive", "plain", marks=stranded),
-        pytest.param("adaptive", "mutual", marks=stranded),
+        ("adaptive", "plain"),
+        ("adaptive", "mutual"),
     ],
 )
 def test_clients_at_once(

@@ -312,7 +312,8 @@ static void end(life *l) {
         }
         CHECK(mbk_worker_pending(l->worker) == 0 && mbk_worker_queued(l->worker) == 0);
     }
-    l->total->abandoned += mbk_worker_queued(l->worker);
+    l->total->abandoned += mbk_worker_pending(l->worker);
+    l->total->dropped_queued += mbk_worker_queued(l->worker);
     if (l->thread == NULL) {
         mbk_worker_free(l->worker);
     } /* else the thread's end does it */

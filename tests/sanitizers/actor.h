@@ -25,8 +25,8 @@ typedef struct tally {
     uint64_t failed;       /* MBK_ERR_OPERATION */
     uint64_t refused;      /* never accepted */
     uint64_t dropped;
-    uint64_t dropped_queued; /* of those, not computed yet */
-    uint64_t abandoned;      /* queued when their thread ended */
+    uint64_t dropped_queued; /* of those and the abandoned, not computed yet */
+    uint64_t abandoned;      /* not collected when their thread ended */
 } tally;
 
 typedef struct arena {

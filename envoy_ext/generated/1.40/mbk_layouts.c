@@ -36,6 +36,9 @@ const mbk_layout mbk_layouts[] = {
         .stack_data = 0x8,
         .buffer_data = 0x8,
         .buffer_length = 0x10,
+        .ssl_bio = 0x18,
+        .bio_data = 0x30,
+        .io_fd = 0x8,
     },
 };
 
