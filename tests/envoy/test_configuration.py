@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 from envoy_kit import CANNOT_BATCH, Setup, running, s_client, warnings_of
+from jsonschema import Draft202012Validator
 
 from envoy_ext import artifacts
+from envoy_ext.settings import config_schema
 from istio_kit.lab import (
     Bootstrap,
     CertAuthority,
@@ -79,6 +82,33 @@ FAULTS = {
     "too long": Fault(" " * 70_000 + "{}", r"configuration is longer than 65536 bytes"),
     "too deep": Fault('{"a":' * 100 + "1" + "}" * 100, r"configuration is not JSON"),
 }
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_schema_refuses_what_the_module_refuses(name: str) -> None:
+    """What is no JSON at all is beyond a schema."""
+    settings = FAULTS[name].settings
+    try:
+        document = json.loads(settings) if isinstance(settings, str) and settings else settings
+    except json.JSONDecodeError:
+        return
+    # The module also limits the text's length and depth.
+    fits = Draft202012Validator(config_schema()).is_valid(document)
+    assert fits == (name == "too long")
+
+
+def test_schema_accepts_what_the_module_accepts(
+    ca: CertAuthority, server: Issue, tmp_path: Path
+) -> None:
+    """All fields at once, as the schema describes them."""
+    setup = Setup(tmp_path / "stats")
+    names = config_schema()["properties"]["algorithms"]["items"]["enum"]
+    settings = setup.settings(algorithms=names, policy="off", strict=True)
+    assert set(settings) == set(config_schema()["properties"])
+    assert Draft202012Validator(config_schema()).is_valid(settings)
+    config = Bootstrap(listeners=(listener("tls", server("p256"), settings),))
+    with running(config, tmp_path) as envoy, setup.signs(p256=1):
+        assert s_client(envoy.address("tls"), ca.cert).ok
 
 
 def our_warnings(envoy: EnvoyProcess) -> list[str]:
