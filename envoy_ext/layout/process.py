@@ -226,6 +226,8 @@ def ended(log: str, status: int) -> ProbeError:
             "this Envoy has no TLS handshaker extension point for dynamic modules "
             f"({_EXTENSION}); the module needs Envoy 1.40 or newer"
         )
+    if not log.strip():
+        return ProbeError(f"it ended with status {status} and wrote no log: is it an Envoy?")
     return ProbeError(f"Envoy ended with status {status}; its log ends:\n{_tail(log)}")
 
 
