@@ -41,6 +41,7 @@ class EnvoyProcess:
         cpus: Sequence[int] = (),
         log_level: str = "info",
         ready_seconds: float = 20.0,
+        drain_seconds: int | None = None,
     ) -> None:
         """Prepare an Envoy; nothing runs before `start`.
 
@@ -54,6 +55,7 @@ class EnvoyProcess:
             cpus: CPUs that all of its threads are pinned to; none: no pinning.
             log_level: Envoy's own.
             ready_seconds: how long the start may take.
+            drain_seconds: how long a removed listener's connections live on; None: Envoy's own.
         """
         self.name = name
         self.log_path = directory / f"{name}.log"
@@ -64,6 +66,7 @@ class EnvoyProcess:
         self._ready_seconds = ready_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._admin: httpx2.Client | None = None
+        draining = ["--drain-time-s", str(drain_seconds)] if drain_seconds is not None else []
         self.command = supervised(
             [
                 str(binary or artifacts.envoy_path()),
@@ -77,6 +80,7 @@ class EnvoyProcess:
                 log_level,
                 # Hot restart keeps shared memory, which a killed Envoy would leave behind.
                 "--disable-hot-restart",
+                *draining,
             ],
             cpus,
         )
