@@ -79,6 +79,7 @@ def test_end_under_load(ca: CertAuthority, server: Issue, tmp_path: Path, how: s
             time.sleep(WARM_UP)
             if how == "quitquitquit":
                 envoy.post("/quitquitquit")
+                wait_for_end(envoy)
             elif how.startswith("drain"):
                 envoy.post("/drain_listeners")
                 time.sleep(WARM_UP)
@@ -92,6 +93,14 @@ def test_end_under_load(ca: CertAuthority, server: Issue, tmp_path: Path, how: s
     # What was not computed was dropped; after SIGKILL nobody could do that.
     if how != "SIGKILL":
         assert 0 <= counted.submitted - counted.total() <= counted.total("dropped")
+
+
+def wait_for_end(envoy: EnvoyProcess) -> None:
+    """A signal that came meanwhile would be answered by the kernel, not by Envoy."""
+    end = time.monotonic() + SECONDS
+    while envoy.returncode is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def lds(path: Path, listeners: list[Listener]) -> None:
