@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -13,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from istio_kit.lab.gotools import FORTIO, go_tool
 from istio_kit.lab.load import (
     REQUEST_TIMEOUT_SECONDS,
     Load,
@@ -31,19 +30,12 @@ _HTTP_BAD = 400
 
 
 def fortio_path() -> Path:
-    """Return the Fortio program: what `FORTIO` names, or else the one on the PATH.
+    """Return the Fortio program; it is built when it is not there yet.
 
     Raises:
-        LabError: there is none.
+        LabError: it is not there and cannot be built.
     """
-    named = os.environ.get("FORTIO")
-    found = shutil.which(named or "fortio")
-    if found is None:
-        raise LabError(
-            f"Fortio is missing ({named or 'fortio'}): run "
-            "'go install fortio.org/fortio@v1.66.5' and put it on the PATH, or name it in FORTIO"
-        )
-    return Path(found)
+    return go_tool(FORTIO)
 
 
 def run_fortio(load: Load, directory: Path, name: str = "fortio") -> LoadResult:
