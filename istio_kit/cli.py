@@ -16,6 +16,7 @@ from istio_kit.errors import EXIT_CODES_HELP, KitError
 # Command -> where it is. `cli --help` imports them all, a single command only its own.
 _COMMANDS = {
     "demo": "istio_kit.demo.command:demo_command",
+    "doctor": "istio_kit.doctor.command:doctor_command",
 }
 
 
