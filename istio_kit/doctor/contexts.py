@@ -13,7 +13,7 @@ _SIDES = {"DownstreamTlsContext": "downstream", "UpstreamTlsContext": "upstream"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One TLS context: ``place`` is the listener or cluster; ``module`` what its handshaker loads."""
+    """One TLS context of a listener or cluster; ``module`` is what its handshaker loads."""
 
     place: str
     side: str

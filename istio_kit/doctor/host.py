@@ -89,9 +89,7 @@ def _no_lanes(reason: str, path: Path | None) -> Check:
         remedy = f"put {LIBRARY} beside the module (istio_kit package), or: pip install ipp-crypto"
         return fail("crypto_mb", reason, remedy)
     if "CPU" in reason:
-        remedy = (
-            "use nodes with AVX-512 IFMA (Intel Ice Lake, AMD Zen 4 or newer); Envoy signs here"
-        )
+        remedy = "use nodes with AVX-512 IFMA (Intel Ice Lake, AMD Zen 4, newer); Envoy signs here"
         return warn("crypto_mb", reason, remedy)
     remedy = f"check that {path} and what it needs are whole: istio_kit package makes a full folder"
     return fail("crypto_mb", reason, remedy)
