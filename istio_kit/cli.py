@@ -18,6 +18,7 @@ _COMMANDS = {
     "demo": "istio_kit.demo.command:demo_command",
     "explain": "istio_kit.render.command:explain_command",
     "render": "istio_kit.render.command:render_command",
+    "doctor": "istio_kit.doctor.command:doctor_command",
 }
 
 
