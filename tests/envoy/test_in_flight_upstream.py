@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +12,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from envoy_kit import ANSWER, BODY, REQUEST, SECONDS, Setup, wait_for
+from envoy_kit import (
+    ANSWER,
+    REQUEST,
+    SECONDS,
+    Setup,
+    mutual_context,
+    peer_name,
+    respond,
+    stat,
+    wait_for,
+)
 
 from envoy_ext import artifacts
 from istio_kit.lab import (
@@ -43,9 +51,7 @@ class PatientServer:
     """Accepts connections and does not begin their TLS before it is told to."""
 
     def __init__(self, certificate: Certificate, ca: Path) -> None:
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ca))
-        self._context.verify_mode = ssl.CERT_REQUIRED
-        self._context.load_cert_chain(certificate.cert, certificate.key)
+        self._context = mutual_context(certificate, ca)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.settimeout(SECONDS)
         self.address: tuple[str, int] = self._socket.getsockname()
@@ -66,13 +72,8 @@ class PatientServer:
     def answer(self, raw: socket.socket) -> str:
         """Do the handshake and answer one request; the client's name, "" if it has gone."""
         with raw, suppress(OSError), self._context.wrap_socket(raw, server_side=True) as tls:
-            subject: Any = (tls.getpeercert() or {})["subject"]
-            while not tls.recv(4096).endswith(b"\r\n\r\n"):
-                pass
-            tls.sendall(
-                f"{ANSWER}\r\ncontent-length: 3\r\nconnection: close\r\n\r\n{BODY}".encode()
-            )
-            return str(subject[0][0][1])
+            respond(tls)
+            return peer_name(tls)
         return ""
 
 
@@ -97,10 +98,6 @@ def put_clusters(file: Path, *clusters: dict[str, Any]) -> None:
     fresh = file.with_suffix(".new")
     fresh.write_text(json.dumps({"resources": [{"@type": CLUSTER, **one} for one in clusters]}))
     fresh.replace(file)
-
-
-def stat(envoy: EnvoyProcess, name: str) -> int:
-    return envoy.stats(f"^{re.escape(name)}$").get(name, 0)
 
 
 def in_flight(
