@@ -60,6 +60,8 @@ class LoadResult:
     """Requests that were answered with a status below 400, each on its own connection."""
     failed: int
     """Requests that were not, and those that were cut off or never started."""
+    not_started: int
+    """Open loop, part of `failed`: requests for which no client was free (k6 tells, Fortio not)."""
     warm_up: int
     """Further handshakes, made before the count began."""
     seconds: float
