@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from istio_kit.bench.crypto_command import crypto_command
 from istio_kit.bench.handshake_command import handshake_command
 from istio_kit.errors import EXIT_CODES_HELP
 
@@ -14,3 +15,4 @@ def bench_command() -> None:
 
 
 bench_command.add_command(handshake_command)
+bench_command.add_command(crypto_command)

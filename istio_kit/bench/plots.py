@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
@@ -39,21 +40,29 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     return written
 
 
+@contextmanager
+def save_panels(
+    path: Path, rows: int, columns: int, *, width: float = 6.2
+) -> Iterator[list[list[Axes]]]:
+    """Give panels to draw on, `width` inches wide; write them as PNG afterwards."""
+    canvas = Canvas(figsize=(width * columns, 4.0 * rows), layout="constrained")
+    yield [list(row) for row in canvas.subplots(rows, columns, squeeze=False)]
+    canvas.savefig(path, dpi=110)
+
+
 def _write(
     path: Path, results: Sequence[Result], draw_axes: Callable[[Axes, Sequence[Result]], None]
 ) -> Path:
     """Draw one panel per key and load generator."""
     keys = list(dict.fromkeys(result.case.key for result in results))
     tools = list(dict.fromkeys(result.case.tool for result in results))
-    canvas = Canvas(figsize=(6.2 * len(tools), 4.0 * len(keys)), layout="constrained")
-    panels = canvas.subplots(len(keys), len(tools), squeeze=False)
-    for row, key in zip(panels, keys, strict=True):
-        for axes, tool in zip(row, tools, strict=True):
-            chosen = [one for one in results if (one.case.key, one.case.tool) == (key, tool)]
-            axes.set_title(f"{key}, {tool}")
-            axes.grid(alpha=0.3)
-            draw_axes(axes, chosen)
-    canvas.savefig(path, dpi=110)
+    with save_panels(path, len(keys), len(tools)) as panels:
+        for row, key in zip(panels, keys, strict=True):
+            for axes, tool in zip(row, tools, strict=True):
+                chosen = [one for one in results if (one.case.key, one.case.tool) == (key, tool)]
+                axes.set_title(f"{key}, {tool}")
+                axes.grid(alpha=0.3)
+                draw_axes(axes, chosen)
     return path
 
 

@@ -21,14 +21,14 @@ _COLUMNS = (
     ("CPU µs", "envoy_cpu_us_per_handshake"),
 )
 # Where the output is no terminal, nothing says how wide it may be.
-_WIDTH = 120
+WIDTH = 140
 
 
 def show(results: Sequence[Result], data: dict[str, Any]) -> None:
     """Print the table, and below it what has to be known beside it, on stdout."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
+        console = Console(highlight=False, width=WIDTH)
     console.print(_table(results, data))
     for line in _lines(data):
         console.print(Text(line), soft_wrap=True)
