@@ -17,6 +17,9 @@ from istio_kit.errors import EXIT_CODES_HELP, KitError
 _COMMANDS = {
     "bench": "istio_kit.bench.command:bench_command",
     "demo": "istio_kit.demo.command:demo_command",
+    "explain": "istio_kit.render.command:explain_command",
+    "render": "istio_kit.render.command:render_command",
+    "doctor": "istio_kit.doctor.command:doctor_command",
 }
 
 

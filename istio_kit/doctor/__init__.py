@@ -1,0 +1,1 @@
+"""``istio_kit doctor``: checks a host, an Envoy binary and a running proxy."""
