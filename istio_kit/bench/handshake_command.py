@@ -54,7 +54,7 @@ _KEYS = ("rsa2048", "rsa3072", "rsa4096", "p256", "p384")
 @click.option("--repetitions", type=click.IntRange(min=5), default=5, show_default=True)
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0.5),
+    type=click.FloatRange(min=1),
     default=3.0,
     show_default=True,
     help="Length of one sample.",
