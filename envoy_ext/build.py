@@ -209,6 +209,13 @@ def build_driver(
     return output
 
 
+def build_program(output: Path, sources: list[Path]) -> Path:
+    """Builds a static program, for images without a C library."""
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-s", "-static", *WARNINGS]
+    _link(sources, output, flags, [], shared=False)
+    return output
+
+
 def build_stand_ins(folder: Path) -> None:
     """Builds the empty libraries that satisfy libcrypto_mb's list of needed names."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from istio_kit.errors import EXIT_CODES_HELP, KitError
 _COMMANDS = {
     "demo": "istio_kit.demo.command:demo_command",
     "doctor": "istio_kit.doctor.command:doctor_command",
+    "package": "istio_kit.package.command:package_command",
 }
 
 
