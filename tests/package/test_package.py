@@ -150,14 +150,13 @@ def test_incomplete_package_is_noticed(unpacked: Path, tmp_path: Path, missing: 
         complete.check(folder, (2, 35), with_libcrypto=True)
 
 
-def minimal_root(root: Path, package_folder: Path) -> None:
-    """Make a root folder that has glibc, Envoy and the package, and nothing else."""
+def minimal_root(root: Path) -> None:
+    """Make a root folder that has glibc and Envoy, and nothing else."""
     for name in complete.GLIBC:
         source = Path("/lib64" if name.startswith("ld-") else "/lib/x86_64-linux-gnu") / name
         target = root / ("lib64" if name.startswith("ld-") else "lib/x86_64-linux-gnu") / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source.resolve(), target)
-    shutil.copytree(package_folder, root / "opt/multibuffer")
     shutil.copy2(artifacts.envoy_path(), root / "envoy")
     for name in ("proc", "dev"):
         (root / name).mkdir()
@@ -181,24 +180,32 @@ def envoy_in(root: Path, config: Bootstrap, folder: Path) -> Iterator[EnvoyProce
         yield envoy
 
 
+def https(ca: CertAuthority, folder: Path) -> Bootstrap:
+    settings = {"stats_file": str(folder / "stats")}
+    tls = ServerTls(certificates=(ca.issue("server"),), module=Module(settings))
+    return Bootstrap(listeners=(Listener("tls", (Chain(tls=tls),)),))
+
+
+def check_that_it_signs(envoy: EnvoyProcess, ca: CertAuthority, folder: Path) -> None:
+    load = Load(url=envoy.url("tls"), seconds=0.5, connections=8, ca=ca.cert)
+    result = run_k6(load, folder)
+    assert result.failed == 0
+    assert result.handshakes > 0
+    if reason := ifma_reason():
+        assert f"{reason}; standing aside" in envoy.log_text()
+    else:
+        assert stats.read(folder / "stats").signed("rsa2048") == result.handshakes
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
 def test_signs_where_there_is_only_glibc(unpacked: Path, tmp_path: Path) -> None:
     root, work = tmp_path / "root", tmp_path / "work"
     work.mkdir()
-    minimal_root(root, unpacked)
+    minimal_root(root)
+    shutil.copytree(unpacked, root / "opt/multibuffer")
     ca = CertAuthority(work)
-    settings = {"stats_file": str(work / "stats")}
-    tls = ServerTls(certificates=(ca.issue("server"),), module=Module(settings))
-    config = Bootstrap(listeners=(Listener("tls", (Chain(tls=tls),)),))
-    with envoy_in(root, config, work) as envoy:
-        load = Load(url=envoy.url("tls"), seconds=0.5, connections=8, ca=ca.cert)
-        result = run_k6(load, work)
-        assert result.failed == 0
-        assert result.handshakes > 0
-        if not ifma_reason():
-            assert stats.read(work / "stats").signed("rsa2048") == result.handshakes
-    if ifma_reason():
-        assert "standing aside" in envoy.log_text()
+    with envoy_in(root, https(ca, work), work) as envoy:
+        check_that_it_signs(envoy, ca, work)
 
 
 def test_copier_copies_whole_files(tmp_path: Path) -> None:
@@ -256,3 +263,28 @@ def test_init_image_fills_a_volume(unpacked: Path, tmp_path: Path) -> None:
     assert libraries <= {path.name for path in volume.iterdir()}
     for name in libraries:
         assert (volume / name).read_bytes() == (unpacked / name).read_bytes()
+
+
+@pytest.mark.skipif(NO_ENGINE is not None, reason=f"no container engine: {NO_ENGINE}")
+def test_proxy_image_signs(tmp_path: Path) -> None:
+    """On a base that has glibc and Envoy only, under the engine's own seccomp profile."""
+    base, tag = f"mbk-test-base:{os.getpid()}", f"mbk-test-proxy:{os.getpid()}"
+    work = tmp_path / "work"
+    work.mkdir()
+    minimal_root(tmp_path / "root")
+    tar = ["tar", "-C", tmp_path / "root", "-cf", tmp_path / "root.tar", "."]
+    subprocess.run(tar, check=True)
+    imported = ["docker", "import", tmp_path / "root.tar", base]
+    subprocess.run(imported, check=True, capture_output=True)
+    ca = CertAuthority(work)
+    run = "docker run --rm --network host --cap-drop ALL --cap-add IPC_LOCK --read-only"
+    wrapper = work / "envoy-in-image"
+    wrapper.write_text(f'#!/bin/sh\nexec {run} -v {work}:{work} {tag} /envoy "$@"\n')
+    wrapper.chmod(0o755)
+    try:
+        code, _, err = package(tmp_path, "--image", "proxy", "--base", base, "--tag", tag)
+        assert code == 0, err
+        with EnvoyProcess(https(ca, work), work, binary=wrapper) as envoy:
+            check_that_it_signs(envoy, ca, work)
+    finally:
+        subprocess.run(["docker", "rmi", "--force", tag, base], capture_output=True, check=False)
