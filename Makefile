@@ -4,7 +4,10 @@
 
 PY := .venv/bin/python
 PACKAGES := envoy_ext istio_kit
-SOURCES := $(PACKAGES) tests setup.py
+SOURCES := $(PACKAGES) e2e tests setup.py
+# End to end: which driver (auto, local, istiod, kind), and further options of e2e/conftest.py.
+E2E_DRIVER := auto
+E2E_OPTIONS :=
 
 .PHONY: help
 help: ## show this list
@@ -25,6 +28,15 @@ demo: build ## stock Envoy against Envoy with the module, about a minute
 .PHONY: test
 test: build gen-check lint ## everything: generated files, lint, all tests
 	@$(PY) -m pytest
+
+.PHONY: e2e
+e2e: build ## end-to-end scenarios; E2E_DRIVER=local, istiod or kind chooses how
+	@$(PY) -m pytest e2e --driver $(E2E_DRIVER) $(E2E_OPTIONS)
+
+.PHONY: bench
+bench: build ## the full benchmark, about half an hour, into build/bench
+	@$(PY) -m istio_kit bench crypto --output-dir build/bench/crypto
+	@$(PY) -m istio_kit bench handshake --output-dir build/bench/handshake --resume
 
 .PHONY: gen
 gen: setup ## write the generated files anew

@@ -16,6 +16,8 @@ from istio_kit.errors import EXIT_CODES_HELP, KitError
 # Command -> where it is. `cli --help` imports them all, a single command only its own.
 _COMMANDS = {
     "demo": "istio_kit.demo.command:demo_command",
+    "explain": "istio_kit.render.command:explain_command",
+    "render": "istio_kit.render.command:render_command",
     "doctor": "istio_kit.doctor.command:doctor_command",
     "package": "istio_kit.package.command:package_command",
 }

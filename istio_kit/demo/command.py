@@ -114,7 +114,7 @@ def demo_command(
 
 
 def _choose_cpus(gateway: int | None, client: int | None) -> tuple[int, int]:
-    from istio_kit.demo import host
+    from istio_kit.lab import host
 
     usable = host.usable_cpus()
     for option, cpu in (("--gateway-cpu", gateway), ("--client-cpu", client)):

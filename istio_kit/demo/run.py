@@ -10,25 +10,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from envoy_ext import artifacts, cpu, stats
-from istio_kit.demo import host
+from envoy_ext import artifacts, cpu
 from istio_kit.demo.data import TARGETS, Report, Sample, Target, summarise
 from istio_kit.lab import (
     Bootstrap,
     CertAuthority,
     Chain,
     EnvoyProcess,
-    K6Result,
     KeyType,
     Listener,
     Load,
-    Module,
+    LoadResult,
+    Node,
     Respond,
     ServerTls,
+    host,
     run_k6,
 )
 from istio_kit.lab.config import TlsVersion
 from istio_kit.lab.k6 import k6_path
+from istio_kit.lab.module import ModuleSetup
 
 _WARM_UP_SECONDS = 1.0
 _CLIENT_BUSY = 0.95
@@ -99,20 +100,16 @@ class _Bench:
     def __init__(self, settings: Settings, folder: Path, running: ExitStack) -> None:
         self._settings = settings
         self._folder = folder
-        self._stats_file = folder / "module.stats"
+        self._module = ModuleSetup(folder / "module.stats")
         self._k6_command = ""
         certificate = CertAuthority(folder).issue("server", key=settings.key)
-        library = artifacts.crypto_mb_path()
-        module = Module(
-            {"stats_file": str(self._stats_file)} | ({"library": str(library)} if library else {})
-        )
         self._envoys: dict[Target, EnvoyProcess] = {}
         for target in TARGETS:
             tls = ServerTls(
                 certificates=(certificate,),
                 min_version=settings.tls,
                 max_version=settings.tls,
-                module=module if target == "module" else None,
+                module=self._module.module() if target == "module" else None,
             )
             # No body: what is measured is the handshake.
             listener = Listener("tls", (Chain(tls=tls, app=Respond(204, "")),))
@@ -122,7 +119,7 @@ class _Bench:
                     folder,
                     name=target,
                     module_dir=artifacts.module_dir() if target == "module" else None,
-                    cpus=(settings.gateway_cpu,),
+                    node=Node(cpus=(settings.gateway_cpu,)),
                 )
             )
 
@@ -134,13 +131,13 @@ class _Bench:
             seconds=seconds,
             connections=connections,
             tls=self._settings.tls,
-            cpus=(self._settings.client_cpu,),
+            node=Node(cpus=(self._settings.client_cpu,)),
         )
-        counted = self._module_stats()
+        counted = self._module.read()
         used = envoy.cpu_seconds()
         result = run_k6(load, self._folder)
         used = envoy.cpu_seconds() - used
-        delta = self._module_stats() - counted
+        delta = self._module.read() - counted
         self._k6_command = shlex.join(result.command)
         key = self._settings.key
         of_module = target == "module"
@@ -159,7 +156,7 @@ class _Bench:
         settings = self._settings
         log = self._envoys["module"].log_text().splitlines()
         module_log = [line for line in log if "multibuffer" in line]
-        counted = self._module_stats()
+        counted = self._module.read()
         usable = host.usable_cpus()
         return Report(
             cpu={
@@ -184,18 +181,12 @@ class _Bench:
             problems=problems(samples, must_sign=reason is None),
         )
 
-    def _module_stats(self) -> stats.ModuleStats:
-        """Return the module's counters; a module that stands aside may keep none."""
-        if not self._stats_file.exists():
-            return stats.ModuleStats()
-        return stats.read(self._stats_file)
-
 
 def _sample(
     number: int,
     target: Target,
     connections: int,
-    result: K6Result,
+    result: LoadResult,
     envoy_cpu_seconds: float,
     *,
     operations: dict[str, int],

@@ -1,4 +1,4 @@
-"""A small library for running real processes: Envoy, k6 and throw-away certificates.
+"""A small library for running real processes: Envoy, k6, Fortio, and certificates for them.
 
 Used by the demo, the tests and the benchmarks::
 
@@ -28,7 +28,10 @@ from istio_kit.lab.config import (
     write_secret,
 )
 from istio_kit.lab.envoy import EnvoyProcess
-from istio_kit.lab.k6 import K6Result, Load, run_k6
+from istio_kit.lab.fortio import FortioServer, run_fortio
+from istio_kit.lab.k6 import run_k6
+from istio_kit.lab.load import Load, LoadResult
+from istio_kit.lab.node import Node, can_isolate, nodes
 from istio_kit.lab.process import LabError, StartupError
 
 __all__ = [
@@ -40,18 +43,23 @@ __all__ = [
     "ClientTls",
     "Cluster",
     "EnvoyProcess",
-    "K6Result",
+    "FortioServer",
     "KeyType",
     "LabError",
     "Listener",
     "Load",
+    "LoadResult",
     "Module",
+    "Node",
     "Respond",
     "RouteTo",
     "Secret",
     "ServerTls",
     "StartupError",
     "TcpProxy",
+    "can_isolate",
+    "nodes",
+    "run_fortio",
     "run_k6",
     "write_secret",
 ]

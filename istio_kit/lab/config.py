@@ -233,17 +233,19 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listener on 127.0.0.1 and a free port."""
+    """A listener; port 0 takes a free one."""
 
     name: str
     chains: Sequence[Chain]
+    address: str = "127.0.0.1"
+    port: int = 0
 
     def as_dict(self) -> Json:
         """Return the Listener."""
         listener: Json = {
             "name": self.name,
             "stat_prefix": self.name,
-            "address": _address("127.0.0.1", 0),
+            "address": _address(self.address, self.port),
             "filter_chains": [chain.as_dict() for chain in self.chains],
         }
         if any(chain.server_names for chain in self.chains):

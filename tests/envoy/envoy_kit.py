@@ -9,14 +9,15 @@ import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
-from typing import Any
 
-from envoy_ext import artifacts, stats
+from envoy_ext import artifacts
 from envoy_ext.cpu import ifma_reason
-from istio_kit.lab import Bootstrap, EnvoyProcess, Module
+from istio_kit.lab import Bootstrap, EnvoyProcess
+from istio_kit.lab.log import unexpected_lines
+from istio_kit.lab.module import ModuleSetup
 from istio_kit.lab.process import clean_environment
 
 SECONDS = 15
@@ -27,35 +28,9 @@ BODY = "ok\n"
 #: Why crypto_mb cannot batch here, None when it can.
 CANNOT_BATCH = ifma_reason()
 
-ALWAYS_ALLOWED = (
-    # How Envoy reports that it was told to stop.
-    r"caught ENVOY_SIGTERM$",
-)
 
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """One Envoy's module configuration: all of its contexts share library and counter file."""
-
-    stats_file: Path
-    library: Path | None = field(default_factory=artifacts.crypto_mb_path)
-
-    def settings(self, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Return the module's settings; where the CPU cannot batch, the policy is `off`."""
-        settings: dict[str, Any] = {"stats_file": str(self.stats_file)}
-        if self.library:
-            settings["library"] = str(self.library)
-        if CANNOT_BATCH:
-            settings["policy"] = "off"
-        return {**settings, **more}
-
-    def module(self, **more: Any) -> Module:  # noqa: ANN401 - JSON
-        """Return the module as handshaker."""
-        return Module(self.settings(**more))
-
-    def read(self) -> stats.ModuleStats:
-        """Return the module's counters."""
-        return stats.read(self.stats_file)
+class Setup(ModuleSetup):
+    """The module's settings and counters, with a check of the counters."""
 
     @contextmanager
     def signs(self, **expected: int) -> Iterator[None]:
@@ -202,19 +177,6 @@ def https_get(
             assert part, f"closed after {body!r}"
             body += part
         return Answer(body, tls.session, bool(tls.session_reused), tls.version())
-
-
-def warnings_of(log: str) -> list[str]:
-    """Return the log's lines of level warning and above."""
-    return re.findall(r"^\[[^]]*\]\[\d+\]\[(?:warning|error|critical)\].*$", log, re.MULTILINE)
-
-
-def unexpected_lines(log: str, allowed: Sequence[str]) -> list[str]:
-    """Return what no one may overlook in a log: bad lines that no pattern of `allowed` fits."""
-    patterns = [re.compile(pattern) for pattern in (*ALWAYS_ALLOWED, *allowed)]
-    lines = warnings_of(log)
-    lines += re.findall(r"^.*(?:Caught |Sanitizer|assert failure|Backtrace).*$", log, re.MULTILINE)
-    return [line for line in lines if not any(pattern.search(line) for pattern in patterns)]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
-from envoy_kit import Setup, running, s_client, warnings_of
+from envoy_kit import Setup, running, s_client
 
 from istio_kit.lab import (
     Bootstrap,
@@ -26,6 +26,7 @@ from istio_kit.lab import (
     Listener,
     ServerTls,
 )
+from istio_kit.lab.log import warnings_of
 
 LEFT = "multibuffer: certificate left to Envoy: key type, size or public exponent is not handled"
 PSS, ECDSA = "rsa_pss_rsae_sha256", "ecdsa_secp256r1_sha256"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy_kit import CANNOT_BATCH, Setup, running, s_client, warnings_of
+from envoy_kit import CANNOT_BATCH, Setup, running, s_client
 from jsonschema import Draft202012Validator
 
 from envoy_ext import artifacts
@@ -26,6 +26,7 @@ from istio_kit.lab import (
     Module,
     ServerTls,
 )
+from istio_kit.lab.log import warnings_of
 
 Issue = Callable[[KeyType], Certificate]
 

@@ -11,14 +11,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from envoy_kit import (
-    ANSWER,
-    Setup,
-    client_context,
-    https_get,
-    s_client,
-    unexpected_lines,
-)
+from envoy_kit import ANSWER, Setup, client_context, https_get, s_client
 
 from envoy_ext import artifacts
 from istio_kit.lab import (
@@ -31,6 +24,7 @@ from istio_kit.lab import (
     Listener,
     ServerTls,
 )
+from istio_kit.lab.log import unexpected_lines
 
 Issue = Callable[[KeyType], Certificate]
 Address = tuple[str, int]

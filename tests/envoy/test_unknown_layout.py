@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from envoy_kit import CANNOT_BATCH, Setup, s_client, unexpected_lines, warnings_of
+from envoy_kit import CANNOT_BATCH, Setup, s_client
 
 from envoy_ext import artifacts, generate, table
 from envoy_ext.build import STAND_INS, build_module
@@ -27,6 +27,7 @@ from istio_kit.lab import (
     Module,
     ServerTls,
 )
+from istio_kit.lab.log import unexpected_lines, warnings_of
 
 Issue = Callable[[KeyType], Certificate]
 Offsets = dict[str, int]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from envoy_ext import cpu
-from istio_kit.demo import data, host, run, table
+from istio_kit.demo import data, run, table
 from istio_kit.demo.data import Sample
+from istio_kit.lab import host
 
 STOCK = Sample(
     round=1,

@@ -28,6 +28,7 @@ from istio_kit.lab import (
     LabError,
     Listener,
     Module,
+    Node,
     RouteTo,
     Secret,
     ServerTls,
@@ -112,7 +113,7 @@ def test_kill_is_seen_in_the_status(tmp_path: Path) -> None:
 
 def test_all_threads_are_pinned(tmp_path: Path) -> None:
     cpu = max(os.sched_getaffinity(0))
-    with EnvoyProcess(plain(), tmp_path, concurrency=2, cpus=(cpu,)) as envoy:
+    with EnvoyProcess(plain(), tmp_path, concurrency=2, node=Node(cpus=(cpu,))) as envoy:
         threads = psutil.Process(envoy.pid).threads()
         assert len(threads) > 2
         assert all(os.sched_getaffinity(thread.id) == {cpu} for thread in threads)
