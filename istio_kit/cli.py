@@ -20,6 +20,7 @@ _COMMANDS = {
     "render": "istio_kit.render.command:render_command",
     "doctor": "istio_kit.doctor.command:doctor_command",
     "package": "istio_kit.package.command:package_command",
+    "validate": "istio_kit.validate.command:validate_command",
 }
 
 

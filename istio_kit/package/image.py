@@ -16,9 +16,8 @@ from istio_kit.templates import environment
 
 Kind: TypeAlias = Literal["init", "proxy"]
 
-#: Where the module is inside the images, and where an init container copies it to.
-IMAGE_FOLDER = "/opt/multibuffer"
-VOLUME_FOLDER = "/var/lib/multibuffer"
+#: Where the proxy finds the module: in the proxy image, or in the volume that init fills.
+FOLDER = "/opt/multibuffer"
 PROXY_BASE = "envoyproxy/envoy:v1.40.0"
 
 _COPIER = "mbk-copy"
@@ -50,8 +49,7 @@ def write_context(folder: Path, kind: Kind, tarball: str, data: bytes, base: str
             base=base,
             tarball=tarball,
             version=__version__,
-            image_folder=IMAGE_FOLDER,
-            volume_folder=VOLUME_FOLDER,
+            folder=FOLDER,
             top=archive.TOP,
             copier=_COPIER,
         )

@@ -256,7 +256,7 @@ def test_init_image_fills_a_volume(unpacked: Path, tmp_path: Path) -> None:
     assert package(tmp_path, "--image", "init", "--tag", tag)[0] == 0
     try:
         run = ["docker", "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL"]
-        subprocess.run([*run, "-v", f"{volume}:{image.VOLUME_FOLDER}", tag], check=True)
+        subprocess.run([*run, "-v", f"{volume}:{image.FOLDER}", tag, image.FOLDER], check=True)
     finally:
         subprocess.run(["docker", "rmi", "--force", tag], capture_output=True, check=False)
     libraries = {path.name for path in unpacked.glob("*.so*")}
