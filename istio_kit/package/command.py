@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from istio_kit.errors import EXIT_CODES_HELP
+from istio_kit.options import output_option
 
 if TYPE_CHECKING:
     from istio_kit.package.image import Kind
@@ -52,14 +53,7 @@ def _version(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[
 )
 @click.option("--base", help="Image that the Dockerfile starts from.")
 @click.option("--tag", help="Build the image under this name with docker.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Format of the list of files on stdout.",
-)
+@output_option("list of files")
 def package_command(
     *,
     output_dir: Path,

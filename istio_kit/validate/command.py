@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from istio_kit.errors import EXIT_CODES_HELP, EXIT_FINDINGS, InputError
+from istio_kit.options import output_option
 
 if TYPE_CHECKING:
     from istio_kit.findings import Finding
@@ -42,14 +43,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder with the module for --run. [default: the installed one]",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json", "sarif"]),
-    default="text",
-    show_default=True,
-    help="Format of the findings on stdout.",
-)
+@output_option("findings", ("text", "json", "sarif"))
 def validate_command(
     *,
     names: tuple[str, ...],

@@ -144,7 +144,7 @@ def _local(data: Json) -> Json:
 
 def _targets(config: Json) -> Iterator[_Target]:
     for number, listener in enumerate(get(config, "static_resources", "listeners") or []):
-        for index, chain in enumerate(listener.get("filter_chains", ())):
+        for index, chain in enumerate(listener.get("filter_chains") or ()):
             context = mapping(chain, "transport_socket", "typed_config")
             if typed.type_name(context.get("@type")) != messages.DOWNSTREAM:
                 continue

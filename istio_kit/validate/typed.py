@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -49,10 +50,21 @@ def _form(document: Document, path: str, name: str, value: Json, code: str) -> I
         messages.checked(name, value)
     except messages.MessageError as error:
         if _UNKNOWN_TYPE not in str(error):
-            yield finding(code, document.at(path), str(error))
+            where, detail = _placed(str(error), name)
+            yield finding(code, document.at(path + where), detail)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         # protobuf's JSON reader raises these for values of impossible kinds.
         yield finding(code, document.at(path), str(error))
+
+
+def _placed(text: str, name: str) -> tuple[str, str]:
+    """Split protobuf's message: where below the message `name`, and what without its way there."""
+    detail = re.sub(r"^(?:Failed to parse \S+ field: )+", "", text).rstrip(".")
+    found = re.fullmatch(r'(.*) at "?([\w.\[\]]+?)"?\.?', detail)
+    short = name.rpartition(".")[2]
+    if found and (found[2] + ".").startswith((f"{short}.", f"{short}[")):
+        return found[2].removeprefix(short).rstrip("."), found[1]
+    return "", detail
 
 
 def _typed_struct(document: Document, path: str, node: Json) -> Iterator[Finding]:
@@ -77,8 +89,8 @@ def _settings(document: Document, path: str, handshaker: Json) -> Iterator[Findi
     if type_name(config.get("@type")).endswith("StringValue") and isinstance(value, str):
         try:
             value = json.loads(value) if value else {}
-        except (ValueError, RecursionError) as error:
-            yield finding("MBK0205", document.at(f"{where}.value"), f"not JSON: {error}")
+        except (ValueError, RecursionError) as reason:
+            yield finding("MBK0205", document.at(f"{where}.value"), f"not JSON: {reason}")
             return
     for error in schemas.errors(_settings_validator(), value):
         place = document.at(f"{where}.value{schemas.path_of(error)}")
