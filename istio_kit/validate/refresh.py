@@ -1,8 +1,9 @@
 """Writes the trimmed JSON schemas that `validate` uses, from their published sources.
 
-``python -m istio_kit.validate.refresh ISTIO_CRDS GATEWAY_CRDS``: the file
-``manifests/charts/base/files/crd-all.gen.yaml`` of the Go module istio.io/istio, and the folder
-``config/crd/standard`` of sigs.k8s.io/gateway-api. Kubernetes' own kinds come from the Python
+``python -m istio_kit.validate.refresh ISTIO GATEWAY_API ENVOY_GATEWAY``: the file
+``manifests/charts/base/files/crd-all.gen.yaml`` of the Go module istio.io/istio, the folder
+``config/crd/standard`` of sigs.k8s.io/gateway-api, and the folder of github.com/envoyproxy/gateway
+with ``gateway.envoyproxy.io_envoyproxies.yaml``. Kubernetes' own kinds come from the Python
 package kubernetes-validate (development group). Descriptions and what nothing refers to are left
 out; ``sources.json`` beside the schemas names where each came from.
 """
@@ -29,27 +30,32 @@ _CORE = {
     "apps/v1": ("DaemonSet", "Deployment", "StatefulSet"),
 }
 _ISTIO = ("EnvoyFilter", "Gateway", "ProxyConfig", "ServiceEntry", "DestinationRule")
-_GATEWAY = ("gateways", "gatewayclasses")
+_FOLDERS = {
+    "gateway.networking.k8s.io": ("gateways", "gatewayclasses"),
+    "gateway.envoyproxy.io": ("envoyproxies", "envoypatchpolicies"),
+}
 # What says nothing about the form of a value, or what jsonschema does not know.
 _DROPPED = ("description", "example", "format", "default", "title", "$schema")
 
 
 def main() -> None:
     """Write all schemas."""
-    istio, gateway = Path(sys.argv[1]), Path(sys.argv[2])
-    documents = [one for one in yaml.safe_load_all(istio.read_text()) if one]
-    chosen = [one for one in documents if one["spec"]["names"]["kind"] in _ISTIO]
-    chosen += [
-        yaml.safe_load((gateway / f"gateway.networking.k8s.io_{name}.yaml").read_text())
-        for name in _GATEWAY
+    istio, *folders = map(Path, sys.argv[1:])
+    chosen = [
+        (_origin(istio), one)
+        for one in yaml.safe_load_all(istio.read_text())
+        if one and one["spec"]["names"]["kind"] in _ISTIO
     ]
+    for folder, (group, names) in zip(folders, _FOLDERS.items(), strict=True):
+        for name in names:
+            path = folder / f"{group}_{name}.yaml"
+            chosen.append((_origin(path), yaml.safe_load(path.read_text())))
     sources: dict[str, str] = {}
-    _add_transport_socket(chosen)
-    for definition in chosen:
-        origin = _origin(istio if definition in documents else gateway)
+    for source, definition in chosen:
+        _add_transport_socket(definition)
         for name, schema in _of_definition(definition):
             _write(name, schema)
-            sources[name] = origin
+            sources[name] = source
     version = importlib.metadata.version("kubernetes-validate")
     release = _KUBERNETES[1:].partition("-")[0]
     origin = f"Kubernetes {release} (kubernetes-validate {version})"
@@ -60,20 +66,22 @@ def main() -> None:
     (_FOLDER / "sources.json").write_text(text + "\n")
 
 
-def _add_transport_socket(definitions: list[Json]) -> None:
+def _add_transport_socket(definition: Json) -> None:
     """Add the match of Istio 1.32 that no published tree of its API has yet."""
-    for definition in definitions:
-        if definition["spec"]["names"]["kind"] == "EnvoyFilter":
-            node = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-            for key in ("spec", "configPatches", "match", "listener", "filterChain"):
-                node = node["properties"][key]
-                node = node.get("items", node)
-            node["properties"].setdefault("transportSocket", {"type": "string"})
+    if definition["spec"]["names"]["kind"] != "EnvoyFilter":
+        return
+    node = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for key in ("spec", "configPatches", "match", "listener", "filterChain"):
+        node = node["properties"][key]
+        node = node.get("items", node)
+    node["properties"].setdefault("transportSocket", {"type": "string"})
 
 
 def _origin(path: Path) -> str:
     """Return module and version as the Go module cache's folder names tell them."""
-    found = re.search(r"([^/]+/[^/@]+)@([^/]+)", str(path))
+    found = re.search(
+        r"/((?:[^/]+\.[a-z]+/)(?:[^/]+/)*[^/@]+)@([^/]+)", str(path).partition("/mod")[2]
+    )
     return f"Go module {found[1]} {found[2]}" if found else path.name
 
 
