@@ -106,7 +106,9 @@ def _json_c() -> Component:
     text = header.read_text() if header.is_file() else ""
     found = re.search(r'JSON_C_VERSION "([^"]+)"', text)
     licence = _licence("json-c", ("libjson-c-dev", "json-c-devel", "json-c", "libjson-c5"))
-    return Component("json-c", found[1] if found else "unknown", {}, "MIT", licence)
+    if not found:
+        raise KitError(f"{header} is missing. Install it: apt-get install libjson-c-dev")
+    return Component("json-c", found[1], {}, "MIT", licence, f"pkg:generic/json-c@{found[1]}")
 
 
 def _openssl(path: Path) -> Component:
@@ -118,7 +120,9 @@ def _openssl(path: Path) -> Component:
     if not data.startswith(b"\x7fELF") or not found:
         raise InputError(f"--libcrypto: {path} is not OpenSSL 3's {LIBCRYPTO}; name that file")
     licence = _licence("OpenSSL", ("libssl3", "libssl3t64", "openssl-libs", "openssl"))
-    return Component("openssl", found[1].decode(), {LIBCRYPTO: data}, "Apache-2.0", licence)
+    version = found[1].decode()
+    purl = f"pkg:generic/openssl@{version}"
+    return Component("openssl", version, {LIBCRYPTO: data}, "Apache-2.0", licence, purl)
 
 
 def _licence(name: str, packages: Sequence[str]) -> bytes:
