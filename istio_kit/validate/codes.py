@@ -133,6 +133,16 @@ RULES: Mapping[str, Rule] = {
         "A port number also matches the QUIC listener of that port, whose socket would be lost",
         "if HTTP/3 is on match listener.name 0.0.0.0_PORT; from 1.32 filterChain.transportSocket",
     ),
+    "MBK0224": Rule(
+        "error",
+        "workloadSelector and targetRefs exclude each other",
+        "keep one: targetRefs for gateways of the Gateway API and waypoints, else the selector",
+    ),
+    "MBK0225": Rule(
+        "error",
+        "The context WAYPOINT has no effect: Istio does not implement it",
+        "use SIDECAR_INBOUND with targetRefs: a waypoint's listeners are patched under that name",
+    ),
 }
 
 

@@ -27,7 +27,10 @@ _NARROWING = ("sni", "transportProtocol", "applicationProtocols", "transportSock
 
 def check(document: Document) -> Iterator[Finding]:
     """Yield what is wrong with the patches of an EnvoyFilter."""
-    patches = get(document.data, "spec", "configPatches")
+    spec = mapping(document.data, "spec")
+    if spec.get("workloadSelector") and spec.get("targetRefs"):
+        yield finding("MBK0224", document.at(".spec.targetRefs"))
+    patches = spec.get("configPatches")
     for number, patch in enumerate(patches if isinstance(patches, list) else ()):
         if isinstance(patch, dict):
             yield from _patch(document, f".spec.configPatches[{number}]", patch)
@@ -38,6 +41,8 @@ def _patch(document: Document, path: str, patch: Json) -> Iterator[Finding]:
     if kind == "BOOTSTRAP":
         yield finding("MBK0208", document.at(f"{path}.applyTo"))
         return
+    if get(patch, "match", "context") == "WAYPOINT":
+        yield finding("MBK0225", document.at(f"{path}.match.context"))
     value, where = get(patch, "patch", "value"), f"{path}.patch.value"
     if value is not None:
         if kind in _MESSAGES:
