@@ -20,6 +20,8 @@ _COMMANDS = {
     "explain": "istio_kit.render.command:explain_command",
     "render": "istio_kit.render.command:render_command",
     "doctor": "istio_kit.doctor.command:doctor_command",
+    "package": "istio_kit.package.command:package_command",
+    "validate": "istio_kit.validate.command:validate_command",
 }
 
 
