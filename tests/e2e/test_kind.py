@@ -68,6 +68,7 @@ def test_a_failing_step_is_told() -> None:
         kind.run(["ls", "/nonexistent"])
 
 
+@pytest.mark.istio
 def test_istio_accepts_the_objects(tmp_path: Path) -> None:
     for scenario in SCENARIOS:
         if KindDriver().runs(scenario):
