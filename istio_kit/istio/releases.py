@@ -80,5 +80,8 @@ def lacks_qat(text: str) -> bool:
 
 
 def version_guard(release: IstioRelease) -> str:
-    """Return the regular expression (RE2) for ``match.proxy.proxyVersion``."""
-    return rf"^{re.escape(release.minor)}\..*"
+    """Return the regular expression (RE2) for ``match.proxy.proxyVersion``.
+
+    Builds before a release are called ``1.32-alpha.…``, so that no dot follows the minor.
+    """
+    return rf"^{re.escape(release.minor)}[.-].*"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cases import CASES
 from click.testing import CliRunner
 
 from istio_kit.cli import cli
+from istio_kit.istio.releases import RELEASES, version_guard
 from istio_kit.model.load import load
 from istio_kit.render.document import dump, to_yaml
 from istio_kit.render.explain import explain
@@ -88,3 +90,18 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
     assert taken.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("version", "meant"),
+    [
+        ("1.31.0", True),
+        ("1.31.4-rc.1", True),
+        ("1.31-alpha.80c74f7f", True),
+        ("1.3.1", False),
+        ("1.310.0", False),
+        ("1.32.0", False),
+    ],
+)
+def test_patches_are_for_proxies_of_one_minor(version: str, *, meant: bool) -> None:
+    assert bool(re.search(version_guard(RELEASES["1.31"]), version)) == meant
