@@ -138,7 +138,7 @@ class Gateways:
         if variant != "stock":
             module = setup.module() if variant == "module" else setup.module(policy="off")
         # No body: what is measured is the handshake.
-        app = RouteTo("server") if plan.server else Respond(204, "")
+        app = RouteTo("server") if plan.server else Respond(204, "", close_at_once=True)
         listeners = []
         for key in plan.keys:
             certificate = self._authority.issue(key, key=key, ips=(self._gateway.address,))

@@ -174,13 +174,19 @@ class Respond:
 
     status: int = 200
     body: str = "ok\n"
+    close_at_once: bool = False
+    """Close a connection right after a last response. Envoy leaves that to the client for a second
+    when it answered before the request was complete, and Fortio leaves it to Envoy."""
 
     def as_filter(self) -> Json:
         """Return the network filter."""
         response: Json = {"status": self.status}
         if self.body:
             response["body"] = {"inline_string": self.body}
-        return _http_manager({"direct_response": response})
+        manager = _http_manager({"direct_response": response})
+        if self.close_at_once:
+            manager["typed_config"]["delayed_close_timeout"] = "0s"
+        return manager
 
 
 @dataclass(frozen=True, slots=True)

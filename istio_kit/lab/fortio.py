@@ -79,7 +79,7 @@ def options(load: Load, output: Path) -> list[str]:
 
 
 def result(
-    load: Load,  # noqa: ARG001 - as that of k6
+    load: Load,
     data: Mapping[str, Any],
     cpu_seconds: float,
     command: Sequence[str],
@@ -93,7 +93,8 @@ def result(
         handshakes=good,
         failed=requests - good,
         not_started=0,
-        warm_up=int(data["SocketCount"]) - requests,
+        # One request per client. (SocketCount leaves out clients that made no other.)
+        warm_up=load.connections,
         seconds=seconds,
         rate=good / seconds,
         tls=_percentiles(data["ConnectionStats"]),
