@@ -56,6 +56,34 @@ class Module:
         }
 
 
+_EXTENSION = (
+    _TYPE + "envoy.extensions.bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The dynamic module as bootstrap extension: statistics and the page `/multibuffer`."""
+
+    module: str = "multibuffer"
+    extensions: Sequence[str] = ("multibuffer", "cryptomb")
+    """Each puts its metrics under its own name; `cryptomb` has those of Envoy's CryptoMB."""
+
+    def as_list(self) -> list[Json]:
+        """Return the TypedExtensionConfigs for `bootstrap_extensions`."""
+        return [
+            {
+                "name": "envoy.bootstrap.dynamic_modules",
+                "typed_config": {
+                    "@type": _EXTENSION,
+                    "dynamic_module_config": {"name": self.module, "metrics_namespace": name},
+                    "extension_name": name,
+                },
+            }
+            for name in self.extensions
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class Secret:
     """A certificate that Envoy watches in an SDS file (see `write_secret`)."""
@@ -307,6 +335,7 @@ class Bootstrap:
     stats_prefixes: Sequence[str] = ()
     """Only statistics with these prefixes are kept; none: all."""
     max_connections: int = 50_000
+    metrics: Metrics | None = None
 
     def as_dict(self) -> Json:
         """Return the Bootstrap."""
@@ -320,6 +349,8 @@ class Bootstrap:
             },
             "overload_manager": _connection_limit(self.max_connections),
         }
+        if self.metrics:
+            bootstrap["bootstrap_extensions"] = self.metrics.as_list()
         if self.stats_prefixes:
             patterns = [{"prefix": prefix} for prefix in self.stats_prefixes]
             bootstrap["stats_config"] = {
