@@ -67,13 +67,10 @@ class ModuleStats:
                 name: {key: count - earlier.ops[name][key] for key, count in counts.items()}
                 for name, counts in self.ops.items()
             },
-            fill={
-                name: _minus(counts, earlier.fill[name]) for name, counts in self.fill.items()
-            },
+            fill={name: _minus(counts, earlier.fill[name]) for name, counts in self.fill.items()},
             wait=_minus(self.wait, earlier.wait),
             compute={
-                name: _minus(counts, earlier.compute[name])
-                for name, counts in self.compute.items()
+                name: _minus(counts, earlier.compute[name]) for name, counts in self.compute.items()
             },
             keys_hooked=self.keys_hooked - earlier.keys_hooked,
             keys_left=self.keys_left - earlier.keys_left,

@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "mbk_abi.h"
 #include "mbk_internal.h"
 #include "mbk_log.h"
 #include "mbk_metrics.h"
+#include "mbk_times.h"
 
 #define MAX_NAME 256
 
@@ -66,6 +68,23 @@ static json_object *versions_report(const mbk_engine *engine) {
     add_text(report, "layout", mbk_seen_layout());
     add_text(report, "library", engine == NULL ? "none" : mbk_engine_lanes_version(engine));
     add_text(report, "openssl", engine == NULL ? "none" : mbk_engine_openssl_version(engine));
+    return report;
+}
+
+static double seconds_of(struct timeval time) {
+    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+/* So that a reader of two pages can tell rates by the proxy's own clock. */
+static json_object *process_report(void) {
+    json_object *report = json_object_new_object();
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    json_object_object_add(
+        report, "cpu_seconds",
+        json_object_new_double(seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime)));
+    json_object_object_add(report, "clock_seconds",
+                           json_object_new_double((double)mbk_now() / 1e9));
     return report;
 }
 
@@ -129,6 +148,7 @@ static json_object *whole_report(void) {
              engine == NULL ? "no TLS context uses the module"
                             : mbk_status_text(mbk_engine_lanes_status(engine)));
     json_object_object_add(report, "cpu", cpu_report());
+    json_object_object_add(report, "process", process_report());
     json_object_object_add(report, "tls_contexts", contexts_report());
     add_count(report, "connections_left", mbk_seen_connections_left());
     json_object_object_add(report, "break_even_lanes", break_even_report());

@@ -56,9 +56,7 @@ class Module:
         }
 
 
-_EXTENSION = (
-    _TYPE + "envoy.extensions.bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension"
-)
+_EXTENSION = _TYPE + "envoy.extensions.bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,12 @@ class Metrics:
             }
             for name in self.extensions
         ]
+
+    def buckets(self) -> list[Json]:
+        """Return the HistogramBucketSettings: one for each number of lanes."""
+        lanes = [float(count) for count in range(1, 9)]
+        prefixes = ("multibuffer.batch_fill", "cryptomb.")
+        return [{"match": {"prefix": prefix}, "buckets": lanes} for prefix in prefixes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,13 +353,16 @@ class Bootstrap:
             },
             "overload_manager": _connection_limit(self.max_connections),
         }
+        statistics: Json = {}
         if self.metrics:
             bootstrap["bootstrap_extensions"] = self.metrics.as_list()
+            bootstrap["stats_flush_interval"] = "0.5s"  # Envoy merges histograms so often
+            statistics["histogram_bucket_settings"] = self.metrics.buckets()
         if self.stats_prefixes:
             patterns = [{"prefix": prefix} for prefix in self.stats_prefixes]
-            bootstrap["stats_config"] = {
-                "stats_matcher": {"inclusion_list": {"patterns": patterns}}
-            }
+            statistics["stats_matcher"] = {"inclusion_list": {"patterns": patterns}}
+        if statistics:
+            bootstrap["stats_config"] = statistics
         return bootstrap
 
 
