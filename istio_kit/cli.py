@@ -19,6 +19,7 @@ _COMMANDS = {
     "explain": "istio_kit.render.command:explain_command",
     "render": "istio_kit.render.command:render_command",
     "doctor": "istio_kit.doctor.command:doctor_command",
+    "top": "istio_kit.top.command:top_command",
 }
 
 
