@@ -29,6 +29,22 @@ demo: build ## stock Envoy against Envoy with the module, about a minute
 test: build gen-check lint ## everything: generated files, lint, all tests
 	@$(PY) -m pytest
 
+.PHONY: test-istio
+test-istio: build ## Istio's own checks of what is rendered; builds istioctl when first run
+	@$(PY) -m pytest -m istio tests/istio
+
+.PHONY: goldens
+goldens: setup ## write the expected outputs of render anew
+	@REFRESH_GOLDEN=1 $(PY) -m pytest -q tests/render/test_goldens.py tests/render/test_docs.py
+
+.PHONY: bench-render
+bench-render: setup ## wall time of a rendering from a cold start
+	@$(PY) tests/render/bench_cold_start.py
+
+.PHONY: descriptors
+descriptors: ## Envoy's message descriptors from go-control-plane, with Go
+	@cd istio_kit/messages/dump && go run . > ../.envoy.binpb && mv ../.envoy.binpb ../envoy.binpb
+
 .PHONY: e2e
 e2e: build ## end-to-end scenarios; E2E_DRIVER=local, istiod or kind chooses how
 	@$(PY) -m pytest e2e --driver $(E2E_DRIVER) $(E2E_OPTIONS)

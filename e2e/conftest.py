@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from e2e.driver import Driver
 from e2e.drivers import DRIVERS, choose
+from istio_kit.lab.host import parse_cpus
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,11 +32,7 @@ def driver(pytestconfig: pytest.Config) -> Driver:
 
 
 def _cpus(text: str) -> tuple[int, ...]:
-    found: list[int] = []
-    for part in filter(None, text.split(",")):
-        numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if not numbers:
-            raise pytest.UsageError(f"not a list of CPUs: {text!r}; such as 0 or 0,2-3")
-        first, last = numbers.groups()
-        found += range(int(first), int(last or first) + 1)
-    return tuple(found)
+    try:
+        return parse_cpus(text)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error

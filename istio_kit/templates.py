@@ -21,3 +21,9 @@ def environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
+
+
+@cache
+def html_environment() -> Environment:
+    """Return the Jinja2 environment for HTML: every value is escaped."""
+    return environment().overlay(autoescape=True)

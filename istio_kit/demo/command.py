@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from typing import TYPE_CHECKING, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
@@ -86,6 +85,7 @@ def demo_command(
 
     from envoy_ext.artifacts import MissingArtifactError
     from istio_kit.demo import run, table
+    from istio_kit.progress import ProgressDisplay, end_in_order
 
     gateway, client = _choose_cpus(gateway_cpu, client_cpu)
     settings = run.Settings(
@@ -97,9 +97,9 @@ def demo_command(
         gateway_cpu=gateway,
         client_cpu=client,
     )
-    signal.signal(signal.SIGTERM, _end_in_order)
+    end_in_order()
     try:
-        with table.ProgressDisplay() as progress:
+        with ProgressDisplay() as progress:
             report = run.run(settings, progress)
     except MissingArtifactError as error:
         raise KitError(str(error)) from error
@@ -127,8 +127,3 @@ def _choose_cpus(gateway: int | None, client: int | None) -> tuple[int, int]:
     if gateway is None:
         gateway = next((cpu for cpu in usable if cpu != client), usable[0])
     return gateway, host.client_cpu_for(gateway) if client is None else client
-
-
-def _end_in_order(number: int, _frame: object) -> NoReturn:
-    """End by an exception, so that processes are stopped and temporary files removed."""
-    sys.exit(128 + number)

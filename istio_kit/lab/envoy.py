@@ -17,7 +17,7 @@ import psutil
 from envoy_ext import artifacts
 from istio_kit.lab.config import Bootstrap
 from istio_kit.lab.node import HOST, Node
-from istio_kit.lab.process import LabError, StartupError, clean_environment, tail
+from istio_kit.lab.process import LabError, StartupError, clean_environment, describe, tail
 
 _POLL_SECONDS = 0.02
 _ADMIN_TIMEOUT_SECONDS = 10.0
@@ -228,17 +228,22 @@ class EnvoyProcess:
         try:
             return self._admin.request(method, path).raise_for_status().text
         except httpx2.HTTPError as error:
+            status = self._started().poll()
+            reason = (
+                f"does not answer {method} {path}: {error}"
+                if status is None
+                else f"ended {describe(status)}"
+            )
             raise LabError(
-                f"Envoy {self.name!r} does not answer {method} {path}: {error}\n"
-                f"{tail(self.log_path)}"
+                f"Envoy {self.name!r} {reason}; the end of its log:\n{tail(self.log_path)}"
             ) from error
 
     def _wait_ready(self) -> None:
         process = self._started()
         deadline = time.monotonic() + self._ready_seconds
         while time.monotonic() < deadline:
-            if process.poll() is not None:
-                reason = f"ended with status {process.returncode}"
+            if (status := process.poll()) is not None:
+                reason = f"ended {describe(status)}"
                 break
             if self._is_ready():
                 return

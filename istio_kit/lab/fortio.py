@@ -85,6 +85,7 @@ def _result(data: Mapping[str, Any], cpu_seconds: float, command: list[str]) -> 
     return LoadResult(
         handshakes=good,
         failed=requests - good,
+        not_started=0,
         warm_up=int(data["SocketCount"]) - requests,
         seconds=seconds,
         rate=good / seconds,

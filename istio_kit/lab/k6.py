@@ -87,7 +87,7 @@ def _options(load: Load) -> dict[str, Any]:
         "insecureSkipTLSVerify": load.ca is None,
         "discardResponseBodies": True,
         "systemTags": [],
-        "summaryTrendStats": ["count", "med", "p(90)", "p(99)", "p(99.9)"],
+        "summaryTrendStats": ["count", "min", "med", "p(90)", "p(99)", "p(99.9)", "max"],
         "hosts": dict(load.hosts),
     }
     if load.tls:
@@ -133,13 +133,15 @@ def _result(
     failed = round(value("http_req_failed", "passes"))
     seconds = requests / value("http_reqs", "rate") if requests else load.seconds
     # A client that is cut off reports no failed request: it shows as a missing iteration.
-    lost = value("dropped_iterations", "count")
+    not_started = round(value("dropped_iterations", "count"))
+    lost = float(not_started)
     if load.rate is None:
         lost += load.connections - value("iterations", "count")
     handshakes = requests - failed
     return LoadResult(
         handshakes=handshakes,
         failed=failed + round(lost),
+        not_started=not_started,
         warm_up=0,
         seconds=seconds,
         rate=handshakes / seconds,

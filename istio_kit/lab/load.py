@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from pathlib import Path
 from istio_kit.lab.certs import Certificate
 from istio_kit.lab.config import TlsVersion
 from istio_kit.lab.node import HOST, Node
-from istio_kit.lab.process import LabError, tail
+from istio_kit.lab.process import LabError, describe, tail
 
 REQUEST_TIMEOUT_SECONDS = 10
 SLACK_SECONDS = 30
@@ -60,6 +58,8 @@ class LoadResult:
     """Requests that were answered with a status below 400, each on its own connection."""
     failed: int
     """Requests that were not, and those that were cut off or never started."""
+    not_started: int
+    """Open loop, part of `failed`: requests for which no client was free (k6 tells, Fortio not)."""
     warm_up: int
     """Further handshakes, made before the count began."""
     seconds: float
@@ -100,15 +100,8 @@ def run_generator(
             process.kill()
             process.wait()
     if status != 0:
-        raise LabError(f"{name} ended {_describe(status)}; the end of its log:\n{tail(log)}")
+        raise LabError(f"{name} ended {describe(status)}; the end of its log:\n{tail(log)}")
     return _children_cpu_seconds() - before
-
-
-def _describe(status: int) -> str:
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"by signal {signal.Signals(-status).name}"
-    return f"with status {status}"
 
 
 def _children_cpu_seconds() -> float:

@@ -8,6 +8,7 @@ with us, so that nothing is left behind even when we are killed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -95,12 +96,12 @@ def _namespace() -> Iterator[int]:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    try:
-        _wait_apart(holder)
-        yield holder.pid
-    finally:
-        holder.kill()
-        holder.communicate()
+    with holder:
+        try:
+            _wait_apart(holder)
+            yield holder.pid
+        finally:
+            holder.kill()
 
 
 def _wait_apart(holder: subprocess.Popen[bytes]) -> None:
@@ -108,10 +109,12 @@ def _wait_apart(holder: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if holder.poll() is not None:
-            _, text = holder.communicate()
-            raise LabError(f"cannot make a network namespace: {text.decode().strip()}")
-        if not os.path.samestat(ours, _path(holder.pid).stat()):
-            return
+            text = holder.stderr.read().decode().strip() if holder.stderr else ""
+            raise LabError(f"cannot make a network namespace: {text}")
+        # A holder that has just ended has no namespace any more.
+        with contextlib.suppress(FileNotFoundError):
+            if not os.path.samestat(ours, _path(holder.pid).stat()):
+                return
         time.sleep(0.005)
     raise LabError(f"cannot make a network namespace within {_START_SECONDS:g} s")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -61,3 +63,11 @@ def tail(path: Path, lines: int = 20) -> str:
     if not path.exists():
         return ""
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def describe(status: int) -> str:
+    """Return how a process ended, from its exit status as `subprocess` gives it."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"by signal {signal.Signals(-status).name}"
+    return f"with status {status}"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 from envoy_ext import artifacts
 from envoy_ext.cpu import ifma_reason
-from istio_kit.lab import Bootstrap, EnvoyProcess
+from istio_kit.lab import Bootstrap, EnvoyProcess, Listener
 from istio_kit.lab.log import unexpected_lines
 from istio_kit.lab.module import ModuleSetup
 from istio_kit.lab.process import clean_environment
@@ -138,6 +141,40 @@ def s_client(address: tuple[str, int], ca: Path, *arguments: str, sni: str = "lo
             watchdog.cancel()
     text = "".join(lines)
     return Seen(f"{ANSWER}\n" in text.replace("\r", "") and BODY in lines, text)
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    """Ask until it is so."""
+    end = time.monotonic() + SECONDS
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def locked_kib(envoy: EnvoyProcess) -> int:
+    """Return how much memory Envoy's process has locked."""
+    status = Path(f"/proc/{envoy.pid}/status").read_text()
+    found = re.search(r"^VmLck:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def put_listeners(file: Path, listeners: Sequence[Listener | dict[str, Any]]) -> None:
+    """Replace all listeners in a file that Envoy watches, atomically."""
+    kind = "type.googleapis.com/envoy.config.listener.v3.Listener"
+    plain = [one.as_dict() if isinstance(one, Listener) else one for one in listeners]
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps({"resources": [{"@type": kind, **one} for one in plain]}))
+    fresh.replace(file)
+
+
+def watch_listeners(file: Path, listeners: Sequence[Listener]) -> dict[str, Any]:
+    """Return the configuration of an Envoy that takes its listeners from `file`."""
+    put_listeners(file, listeners)
+    config = Bootstrap(listeners=()).as_dict()
+    del config["static_resources"]["listeners"]
+    source = {"path_config_source": {"path": str(file)}, "resource_api_version": "V3"}
+    return config | {"dynamic_resources": {"lds_config": source}}
 
 
 def client_context(ca: Path, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:

@@ -12,14 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from envoy_kit import ANSWER, Setup, client_context, https_get, running
+from envoy_kit import ANSWER, Setup, client_context, https_get, running, wait_for
 
 from istio_kit.lab import (
     Bootstrap,
     CertAuthority,
     Certificate,
     Chain,
-    EnvoyProcess,
     KeyType,
     Listener,
     ServerTls,
@@ -60,14 +59,6 @@ def abort(address: tuple[str, int], hello: bytes, dice: random.Random) -> None:
             connection.recv(dice.choice([1, 100, 4000]))
 
 
-def wait_until_empty(envoy: EnvoyProcess) -> None:
-    end = time.monotonic() + SECONDS
-    name = "listener.tls.downstream_cx_active"
-    while envoy.stats(r"^listener\.tls\.downstream_cx_active$")[name] > 0:
-        assert time.monotonic() < end, "connections are left"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("key", ["rsa2048", "p384"])
 def test_others_do_not_suffer(
@@ -90,7 +81,8 @@ def test_others_do_not_suffer(
 
         with ThreadPoolExecutor(THREADS) as pool:
             assert all(pool.map(visit, range(ABORTS + GOOD)))
-        wait_until_empty(envoy)
+        active = "listener.tls.downstream_cx_active"
+        wait_for(lambda: envoy.stats(f"^{active}$")[active] == 0)
         counted = setup.read()
         assert counted.total("failed") == 0
         assert counted.signed(key) == counted.signed() >= GOOD + 1

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
-from envoy_kit import ANSWER, Setup, client_context, https_get, running, s_client
+from envoy_kit import (
+    ANSWER,
+    Setup,
+    client_context,
+    https_get,
+    locked_kib,
+    running,
+    s_client,
+    wait_for,
+)
 
 from istio_kit.lab import (
     Bootstrap,
@@ -28,22 +36,11 @@ Issue = Callable[[KeyType], Certificate]
 
 CLIENTS = 8
 ROTATIONS = 12
-SECONDS = 15.0
 
 
 def wait_for_updates(envoy: EnvoyProcess, count: int) -> None:
-    end = time.monotonic() + SECONDS
     name = "listener.tls.server_ssl_socket_factory.ssl_context_update_by_sds"
-    while envoy.stats(re.escape(name)).get(name, 0) < count:
-        assert time.monotonic() < end, envoy.stats("sds")
-        time.sleep(0.02)
-
-
-def locked_kib(envoy: EnvoyProcess) -> int:
-    status = Path(f"/proc/{envoy.pid}/status").read_text()
-    found = re.search(r"^VmLck:\s+(\d+) kB$", status, re.MULTILINE)
-    assert found
-    return int(found[1])
+    wait_for(lambda: envoy.stats(re.escape(name)).get(name, 0) >= count)
 
 
 def rotate(envoy: EnvoyProcess, secret: Secret, certificates: list[Certificate], base: int) -> None:

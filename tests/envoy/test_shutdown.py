@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,16 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from envoy_kit import ANSWER, Setup, client_context, https_get, s_client
+from envoy_kit import (
+    ANSWER,
+    Setup,
+    client_context,
+    https_get,
+    put_listeners,
+    s_client,
+    wait_for,
+    watch_listeners,
+)
 
 from envoy_ext import artifacts
 from istio_kit.lab import (
@@ -31,7 +39,6 @@ Address = tuple[str, int]
 
 CLIENTS = 24
 WARM_UP = 0.3  # seconds of load before the end
-SECONDS = 15.0
 KEY: KeyType = "rsa4096"  # its batches are long, so that an end comes in the middle of one
 
 
@@ -73,7 +80,8 @@ def test_end_under_load(ca: CertAuthority, server: Issue, tmp_path: Path, how: s
             time.sleep(WARM_UP)
             if how == "quitquitquit":
                 envoy.post("/quitquitquit")
-                wait_for_end(envoy)
+                # A signal that came meanwhile would be answered by the kernel, not by Envoy.
+                wait_for(lambda: envoy.returncode is not None)
             elif how.startswith("drain"):
                 envoy.post("/drain_listeners")
                 time.sleep(WARM_UP)
@@ -89,23 +97,6 @@ def test_end_under_load(ca: CertAuthority, server: Issue, tmp_path: Path, how: s
         assert 0 <= counted.submitted - counted.total() <= counted.total("dropped")
 
 
-def wait_for_end(envoy: EnvoyProcess) -> None:
-    """A signal that came meanwhile would be answered by the kernel, not by Envoy."""
-    end = time.monotonic() + SECONDS
-    while envoy.returncode is None:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def lds(path: Path, listeners: list[Listener]) -> None:
-    """Put listeners into the file that Envoy watches, atomically."""
-    kind = "type.googleapis.com/envoy.config.listener.v3.Listener"
-    resources = [{"@type": kind, **listener.as_dict()} for listener in listeners]
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"resources": resources}))
-    fresh.replace(path)
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_listeners_come_and_go_under_load(ca: CertAuthority, server: Issue, tmp_path: Path) -> None:
     """A listener and its TLS context end with connections in the middle of their handshakes."""
@@ -115,17 +106,9 @@ def test_listeners_come_and_go_under_load(ca: CertAuthority, server: Issue, tmp_
     def listener(name: str) -> Listener:
         return Listener(name, (Chain(tls=tls),))
 
-    lds(watched, [listener("stays"), listener("goes-0")])
-    config = Bootstrap(listeners=()).as_dict()
-    del config["static_resources"]["listeners"]
-    config["dynamic_resources"] = {
-        "lds_config": {
-            "path_config_source": {"path": str(watched)},
-            "resource_api_version": "V3",
-        }
-    }
+    config = watch_listeners(watched, [listener("stays"), listener("goes-0")])
     envoy = EnvoyProcess(
-        config | {"node": {"id": "lab", "cluster": "lab"}},
+        config,
         tmp_path,
         module_dir=artifacts.module_dir(),
         concurrency=2,
@@ -137,8 +120,9 @@ def test_listeners_come_and_go_under_load(ca: CertAuthority, server: Issue, tmp_
             for turn in range(3):
                 with load(envoy.address(f"goes-{turn}"), ca.cert) as gone:
                     time.sleep(WARM_UP)
-                    lds(watched, [listener("stays"), listener(f"goes-{turn + 1}")])
-                    wait_for_listener(envoy, f"goes-{turn + 1}")
+                    put_listeners(watched, [listener("stays"), listener(f"goes-{turn + 1}")])
+                    name = f"goes-{turn + 1}"
+                    wait_for(lambda name=name: name in envoy.get("/listeners"))  # type: ignore[misc]
                 assert gone[0] > 0
             before = done[0]
             time.sleep(WARM_UP)
@@ -149,10 +133,3 @@ def test_listeners_come_and_go_under_load(ca: CertAuthority, server: Issue, tmp_
     assert setup.read().total("failed") == 0
     assert setup.read().keys_hooked == 5
     assert unexpected_lines(envoy.log_text(), ()) == []
-
-
-def wait_for_listener(envoy: EnvoyProcess, name: str) -> None:
-    end = time.monotonic() + SECONDS
-    while name not in envoy.get("/listeners"):
-        assert time.monotonic() < end, envoy.get("/listeners")
-        time.sleep(0.02)

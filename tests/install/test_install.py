@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -32,9 +34,12 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made from the source distribution's files, not from what lies about in the checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel that was built from that.
+
+    From what is tracked or would be, not from what lies about in the checkout.
+    """
+    folder = tmp_path_factory.mktemp("made")
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         capture_output=True,
@@ -46,10 +51,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, source)
-    (made,) = folder.glob("*.whl")
-    return made
+    run(sys.executable, "-m", "build", "--outdir", folder, source)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(made: Path) -> Path:
+    (one,) = made.glob("*.whl")
+    return one
+
+
+def test_source_distribution_holds_no_binary(made: Path) -> None:
+    (archive,) = made.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        files = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        binaries = [name for name, file in files.items() if file and file.read(4) == b"\x7fELF"]
+    root = f"multibuffer_tls_kit-{__version__}"
+    assert binaries == []
+    assert {f"{root}/README.md", f"{root}/templates/mbk_abi.h.j2", f"{root}/setup.py"} <= set(files)
 
 
 def test_wheel_holds_the_module_and_no_foreign_library(wheel: Path) -> None:
@@ -68,19 +87,24 @@ def test_installed_command_works(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "venv"
     venv.create(home, with_pip=False, symlinks=True)
     (packages,) = (home / "lib").glob("python3*/site-packages")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    run(*pip, "install", "--no-deps", "--quiet", "--target", packages, wheel)
+    python = home / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    run(*pip, "install", "--no-deps", "--quiet", wheel)
     here = next(path for path in sys.path if path.endswith("site-packages"))
     # Less the editable installation of the checkout.
     (packages / "others.pth").write_text(f"import site; site.addsitedir({here!r})\n")
-    python = home / "bin" / "python"
     where = run(python, "-c", "import envoy_ext; print(envoy_ext.__file__)")
     assert where.startswith(str(packages))
-    assert run(python, "-m", "istio_kit", "--version") == f"istio_kit, version {__version__}\n"
+    command = home / "bin" / "istio_kit"
+    assert run(command, "--version") == f"istio_kit, version {__version__}\n"
     check = "from envoy_ext import cpu, artifacts; print(cpu.ifma_reason(), artifacts.module_dir())"
     assert str(packages / "envoy_ext" / "_lib") in run(python, "-c", check)
     assert "| 1.40.0 |" in run(python, "-m", "envoy_ext", "support-table")
     assert run(python, "-m", "envoy_ext", "gen", "--check") == ""
+    demo = "demo --rounds 1 --seconds 0.5 --connections 8 -o json".split()
+    figures = json.loads(run(command, *demo))
+    assert figures["passed"] is True
+    assert figures["failed_handshakes"] == 0
     staged = tmp_path / "staged"
     run(python, "-m", "envoy_ext", "stage", staged)
     assert {path.name for path in staged.iterdir()} == {
