@@ -28,10 +28,15 @@ demo: build ## stock Envoy against Envoy with the module, about a minute
 .PHONY: test
 test: build gen-check lint ## everything: generated files, lint, all tests
 	@$(PY) -m pytest
+	@if [ -n "$$FORTIO" ] || command -v go >/dev/null; then \
+		$(PY) -m pytest e2e --driver local; \
+	else \
+		echo "end-to-end scenarios left out: they need Go, to build Fortio" >&2; \
+	fi
 
 .PHONY: test-istio
 test-istio: build ## Istio's own checks of what is rendered; builds istioctl when first run
-	@$(PY) -m pytest -m istio tests/istio
+	@$(PY) -m pytest -m istio tests/istio tests/e2e
 
 .PHONY: goldens
 goldens: setup ## write the expected outputs of render anew
@@ -51,6 +56,7 @@ e2e: build ## end-to-end scenarios; E2E_DRIVER=local, istiod or kind chooses how
 
 .PHONY: bench
 bench: build ## the full benchmark, about half an hour, into build/bench
+	@rm -rf build/bench/crypto
 	@$(PY) -m istio_kit bench crypto --output-dir build/bench/crypto
 	@$(PY) -m istio_kit bench handshake --output-dir build/bench/handshake --resume
 

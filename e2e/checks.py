@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from e2e.driver import Counters, Deployment, Tool
-from e2e.scenario import Hop, Scenario
+from e2e.scenario import Hop
 from istio_kit.lab import LoadResult
 from istio_kit.lab.log import unexpected_lines
 
@@ -36,13 +36,14 @@ def run_checked(
     assert share >= GOOD_SHARE, f"{share:.1%} of the requests were answered: {result}"
     for hop in scenario.hops:
         counted = deployment.counters(hop.name) - before[hop.name]
-        check_counts(scenario, hop, counted, result)
-        check_log(hop, deployment.log(hop.name))
+        check_counts(deployment, hop, counted, result)
+        check_log(deployment, hop)
     return result
 
 
-def check_counts(scenario: Scenario, hop: Hop, counted: Counters, result: LoadResult) -> None:
+def check_counts(deployment: Deployment, hop: Hop, counted: Counters, result: LoadResult) -> None:
     """Fail unless a proxy saw a new connection, and handshakes, for every request."""
+    scenario = deployment.scenario
     least = result.handshakes + result.warm_up
     where = f"{scenario.name}, {hop.name}: {counted}"
     assert least <= counted.requests <= least + result.failed, where
@@ -52,12 +53,14 @@ def check_counts(scenario: Scenario, hop: Hop, counted: Counters, result: LoadRe
     encrypted = scenario.sends(hop) != "plain"
     assert counted.upstream_handshakes == (counted.requests if encrypted else 0), where
     assert counted.resumed == 0, where
-    assert counted.signed == scenario.signatures(hop) * counted.requests, where
+    assert counted.signed == deployment.signatures(hop) * counted.requests, where
 
 
-def check_log(hop: Hop, log: str) -> None:
+def check_log(deployment: Deployment, hop: Hop) -> None:
     """Fail on warnings that nobody expected, and when an expected one is missing."""
-    allowed = ALLOWED.get(hop.accelerated, ())
-    assert unexpected_lines(log, allowed) == [], hop.name
-    if allowed:
-        assert unexpected_lines(log, ()), f"{hop.name} did not say that it stands aside"
+    log, expected = deployment.log(hop.name), ALLOWED.get(hop.accelerated, ())
+    assert unexpected_lines(log, (*expected, *deployment.allowed)) == [], hop.name
+    if expected:
+        assert unexpected_lines(log, deployment.allowed), (
+            f"{hop.name} did not say that it stands aside"
+        )

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol, Self, TypeAlias
 
-from e2e.scenario import Scenario
+from e2e.scenario import Hop, Scenario
 from istio_kit.lab import Certificate, LoadResult
 
 Tool: TypeAlias = Literal["k6", "fortio"]
@@ -41,6 +41,8 @@ class Deployment(Protocol):
     """A scenario that runs."""
 
     scenario: Scenario
+    allowed: Sequence[str]
+    """Regular expressions of warnings that belong to the driver."""
 
     def load(
         self, tool: Tool, *, seconds: float, connections: int, rate: float | None = None
@@ -49,6 +51,9 @@ class Deployment(Protocol):
 
     def counters(self, hop: str) -> Counters:
         """Return the counts of a proxy."""
+
+    def signatures(self, hop: Hop) -> int:
+        """Return how many operations of the module one request costs at `hop`."""
 
     def log(self, hop: str) -> str:
         """Return what a proxy has logged so far."""
@@ -66,6 +71,9 @@ class Driver(Protocol):
 
     def missing(self) -> Sequence[str]:
         """Return what is not here and has to be; none: the driver can run."""
+
+    def runs(self, scenario: Scenario) -> bool:
+        """Return whether this driver can do the scenario."""
 
     def deploy(self, scenario: Scenario) -> AbstractContextManager[Deployment]:
         """Run a scenario inside a `with` block; nothing of it is left afterwards."""

@@ -42,7 +42,7 @@ from istio_kit.lab.k6 import k6_path
 from istio_kit.lab.module import ModuleSetup
 
 _ROTATION_SECONDS = 10.0
-_GENERATORS = {"k6": run_k6, "fortio": run_fortio}
+GENERATORS = {"k6": run_k6, "fortio": run_fortio}
 
 
 @dataclass(slots=True)
@@ -79,6 +79,7 @@ class LocalDeployment:
     ca: CertAuthority
     server: FortioServer
     proxies: dict[str, Proxy] = field(default_factory=dict)
+    allowed: Sequence[str] = ()
 
     def load(
         self, tool: Tool, *, seconds: float, connections: int, rate: float | None = None
@@ -95,11 +96,15 @@ class LocalDeployment:
             client_certificate=self._client("client") if first.accepts == "mtls" else None,
             node=self.places["client"],
         )
-        return _GENERATORS[tool](load, self.folder)
+        return GENERATORS[tool](load, self.folder)
 
     def counters(self, hop: str) -> Counters:
         """Return the counts of a proxy."""
         return self.proxies[hop].counters()
+
+    def signatures(self, hop: Hop) -> int:
+        """Return how many operations of the module one request costs at `hop`."""
+        return self.scenario.signatures(hop)
 
     def log(self, hop: str) -> str:
         """Return what a proxy has logged so far."""
@@ -215,6 +220,10 @@ class LocalDriver:
             except (LabError, artifacts.MissingArtifactError) as error:
                 lacking.append(str(error))
         return lacking
+
+    def runs(self, scenario: Scenario) -> bool:  # noqa: ARG002 - the interface's
+        """Return whether this driver can do the scenario: all of them."""
+        return True
 
     @contextmanager
     def deploy(self, scenario: Scenario) -> Iterator[LocalDeployment]:

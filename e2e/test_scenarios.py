@@ -11,6 +11,8 @@ from e2e.scenario import SCENARIOS, Scenario
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_scenario(driver: Driver, scenario: Scenario) -> None:
+    if not driver.runs(scenario):
+        pytest.skip(f"not for the driver {driver.name}")
     with driver.deploy(scenario) as deployment:
         run_checked(deployment, "k6")
         run_checked(deployment, "fortio")

@@ -209,6 +209,13 @@ def build_driver(
     return output
 
 
+def build_program(output: Path, sources: list[Path]) -> Path:
+    """Builds a static program, for images without a C library."""
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-s", "-static", *WARNINGS]
+    _link(sources, output, flags, [], shared=False)
+    return output
+
+
 def build_stand_ins(folder: Path) -> None:
     """Builds the empty libraries that satisfy libcrypto_mb's list of needed names."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -247,21 +254,34 @@ def build_command(output_dir: Path) -> None:
     click.echo(f"built {output_dir}", err=True)
 
 
+def stage(folder: Path) -> None:
+    """Copies the module and the libraries that it loads to ``folder``.
+
+    Raises MissingArtifactError when one of them is not there.
+    """
+    from envoy_ext import artifacts
+
+    library = artifacts.crypto_mb_path()
+    if library is None:
+        raise artifacts.MissingArtifactError("libcrypto_mb not found. Run: pip install ipp-crypto")
+    folder.mkdir(parents=True, exist_ok=True)
+    source = artifacts.module_dir()
+    for name in ("libmultibuffer.so", *STAND_INS):
+        shutil.copy2(source / name, folder / name)
+    shutil.copy2(library, folder / "libcrypto_mb.so.13")
+
+
 @click.command("stage")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def stage_command(folder: Path) -> None:
     """Copy the module and the libraries that it loads to FOLDER, for one's own Envoy."""
     from envoy_ext import artifacts
 
-    library = artifacts.crypto_mb_path()
-    if library is None:
-        click.echo("error: libcrypto_mb not found. Run: pip install ipp-crypto", err=True)
+    try:
+        stage(folder)
+    except artifacts.MissingArtifactError as error:
+        click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    source = artifacts.module_dir()
-    for name in ("libmultibuffer.so", *STAND_INS):
-        shutil.copy2(source / name, folder / name)
-    shutil.copy2(library, folder / "libcrypto_mb.so.13")
     click.echo(f"staged in {folder}: set ENVOY_DYNAMIC_MODULES_SEARCH_PATH to it", err=True)
 
 

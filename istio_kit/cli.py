@@ -21,7 +21,9 @@ _COMMANDS = {
     "explain": "istio_kit.render.command:explain_command",
     "render": "istio_kit.render.command:render_command",
     "doctor": "istio_kit.doctor.command:doctor_command",
+    "package": "istio_kit.package.command:package_command",
     "top": "istio_kit.top.command:top_command",
+    "validate": "istio_kit.validate.command:validate_command",
 }
 
 

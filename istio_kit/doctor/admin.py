@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, TypeAlias
 
 import httpx2
@@ -26,8 +25,15 @@ def checks(url: str) -> list[Check]:
     """
     info = _get(url, "/server_info")
     dump = _get(url, "/config_dump")
-    if "version" not in info or "configs" not in dump:
-        raise KitError(f"--admin: {url} is not Envoy's admin interface; Istio's is port 15000")
+    try:
+        return _checks(info, dump)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise KitError(
+            f"--admin: {url} does not answer as Envoy's admin interface does; Istio's is port 15000"
+        ) from error
+
+
+def _checks(info: Json, dump: Json) -> list[Check]:
     found = [state(info), library(info), extension(info), layout(info)]
     found += rejected(dump)
     found += [_context(one) for one in contexts.of_dump(dump)]
@@ -103,7 +109,7 @@ def _get(url: str, path: str) -> Json:
             f"--admin: {url} does not answer {path}: {error}; is the proxy running, and this its "
             "admin port?"
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise KitError(f"--admin: {url}{path} answers no JSON; is this the admin port?") from error
     if not isinstance(data, dict):
         raise KitError(f"--admin: {url}{path} answers no JSON object; is this the admin port?")

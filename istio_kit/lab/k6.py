@@ -63,7 +63,7 @@ def run_k6(load: Load, directory: Path, name: str = "k6") -> LoadResult:
     cpu_seconds = run_generator("k6", command, environment, log, load.seconds)
     if not summary.exists():
         raise LabError(f"k6 wrote no summary; the end of its log:\n{tail(log)}")
-    return _result(load, json.loads(summary.read_text()), cpu_seconds, command)
+    return result(load, json.loads(summary.read_text()), cpu_seconds, command)
 
 
 def render(load: Load, summary_path: Path) -> str:
@@ -119,9 +119,11 @@ def _scenario(load: Load) -> dict[str, Any]:
     }
 
 
-def _result(
+def result(
     load: Load, metrics: Mapping[str, Any], cpu_seconds: float, command: Sequence[str]
 ) -> LoadResult:
+    """Return what k6 saw, from the metrics that its script wrote."""
+
     def value(metric: str, key: str) -> float:
         return float(metrics.get(metric, {}).get("values", {}).get(key, 0))
 

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -221,6 +223,45 @@ def test_not_an_admin_interface(tmp_path: Path) -> None:
         code, _, err = doctor("--no-host", "--admin", envoy.url("plain", "http"))
     assert code == 1
     assert "is this the admin port?" in err
+
+
+class Junk(BaseHTTPRequestHandler):
+    """Answers every path with JSON that Envoy would never send."""
+
+    answer: ClassVar[bytes]
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"{}",
+        b'{"version": 3, "configs": 3}',
+        b'{"version": "x", "configs": [[]]}',
+        b'{"version": "x", "configs": [{"static_listeners": [1]}]}',
+        b'{"version": "x", "node": [], "configs": []}',
+    ],
+)
+def test_other_servers_are_named(answer: bytes) -> None:
+    handler = type("Answering", (Junk,), {"answer": answer})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        code, _, err = doctor("--no-host", "--admin", f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert code == 1, err
+    assert err.startswith("Error: --admin: 127.0.0.1:")
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 
 from envoy_ext import artifacts
 from envoy_ext.cpu import ifma_reason
-from istio_kit.lab import Bootstrap, EnvoyProcess, Listener
+from istio_kit.lab import Bootstrap, Certificate, EnvoyProcess, Listener
 from istio_kit.lab.log import unexpected_lines
 from istio_kit.lab.module import ModuleSetup
 from istio_kit.lab.process import clean_environment
@@ -141,6 +141,33 @@ def s_client(address: tuple[str, int], ca: Path, *arguments: str, sni: str = "lo
             watchdog.cancel()
     text = "".join(lines)
     return Seen(f"{ANSWER}\n" in text.replace("\r", "") and BODY in lines, text)
+
+
+def mutual_context(certificate: Certificate, ca: Path) -> ssl.SSLContext:
+    """Return a server's context, which requires a client certificate and checks its signature."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ca))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificate.cert, certificate.key)
+    return context
+
+
+def peer_name(tls: ssl.SSLSocket) -> str:
+    """Return the common name in the other side's certificate."""
+    subject: Any = (tls.getpeercert() or {})["subject"]
+    return str(subject[0][0][1])
+
+
+def respond(tls: ssl.SSLSocket) -> None:
+    """Read one HTTP request and answer it."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += tls.recv(4096)
+    tls.sendall(f"{ANSWER}\r\ncontent-length: 3\r\nconnection: close\r\n\r\n{BODY}".encode())
+
+
+def stat(envoy: EnvoyProcess, name: str) -> int:
+    """Return one of Envoy's counters or gauges; 0 while there is none of that name."""
+    return envoy.stats(f"^{re.escape(name)}$").get(name, 0)
 
 
 def wait_for(what: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from envoy_kit import ANSWER, Setup, client_context, https_get, running, wait_for
+from envoy_kit import ANSWER, Setup, client_context, https_get, running, stat, wait_for
 
 from istio_kit.lab import (
     Bootstrap,
@@ -81,8 +81,7 @@ def test_others_do_not_suffer(
 
         with ThreadPoolExecutor(THREADS) as pool:
             assert all(pool.map(visit, range(ABORTS + GOOD)))
-        active = "listener.tls.downstream_cx_active"
-        wait_for(lambda: envoy.stats(f"^{active}$")[active] == 0)
+        wait_for(lambda: stat(envoy, "listener.tls.downstream_cx_active") == 0)
         counted = setup.read()
         assert counted.total("failed") == 0
         assert counted.signed(key) == counted.signed() >= GOOD + 1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from envoy_kit import (
@@ -17,8 +15,10 @@ from envoy_kit import (
     Setup,
     client_context,
     locked_kib,
+    peer_name,
     put_listeners,
     s_client,
+    stat,
     wait_for,
     watch_listeners,
 )
@@ -45,10 +45,6 @@ HELD = 12
 DRAIN_SECONDS = 2
 
 
-def stat(envoy: EnvoyProcess, name: str) -> int:
-    return envoy.stats(f"^{re.escape(name)}$").get(name, 0)
-
-
 @contextmanager
 def held(envoy: EnvoyProcess, listener: str) -> Iterator[list[socket.socket]]:
     """Connections that Envoy has accepted, and so has made an SSL for; nothing is sent yet."""
@@ -70,8 +66,7 @@ def finish(sockets: list[socket.socket], ca: Path) -> list[str]:
         with client_context(ca).wrap_socket(raw, server_hostname="localhost") as tls:
             tls.sendall(REQUEST.encode())
             assert tls.recv(4096).startswith(ANSWER.encode())
-            subject: Any = (tls.getpeercert() or {})["subject"]
-            names.append(str(subject[0][0][1]))
+            names.append(peer_name(tls))
     return names
 
 

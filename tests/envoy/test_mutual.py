@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +23,9 @@ from envoy_kit import (
     Setup,
     client_context,
     https_get,
+    mutual_context,
+    peer_name,
+    respond,
     running,
     s_client,
 )
@@ -56,9 +58,7 @@ class OpenSslServer:
     """An HTTPS server of Python's, which requires a client certificate and checks its signature."""
 
     def __init__(self, certificate: Certificate, ca: Path) -> None:
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ca))
-        self._context.verify_mode = ssl.CERT_REQUIRED
-        self._context.load_cert_chain(certificate.cert, certificate.key)
+        self._context = mutual_context(certificate, ca)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._socket.getsockname()
         self.clients: list[str] = []
@@ -87,14 +87,8 @@ class OpenSslServer:
 
     def _answer(self, raw: socket.socket) -> None:
         with self._context.wrap_socket(raw, server_side=True) as tls:
-            subject = (tls.getpeercert() or {})["subject"]
-            self.clients.append(str(subject[0][0][1]))
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += tls.recv(4096)
-            tls.sendall(
-                f"{ANSWER}\r\ncontent-length: 3\r\nconnection: close\r\n\r\n{BODY}".encode()
-            )
+            self.clients.append(peer_name(tls))
+            respond(tls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from envoy_kit import Setup, put_listeners, s_client, wait_for, watch_listeners
+from envoy_kit import Setup, put_listeners, s_client, stat, wait_for, watch_listeners
 
 from envoy_ext import artifacts
 from istio_kit.lab import (
@@ -72,7 +72,7 @@ def test_dynamic_configuration_is_refused_and_the_old_one_serves_on(
         assert s_client(envoy.address("tls"), ca.cert).ok
         put_listeners(watched, [served("tls", server("p256"), setup.module())])
         failed = "listener_manager.lds.update_failure"
-        wait_for(lambda: envoy.stats(f"^{failed}$")[failed] >= 1)
+        wait_for(lambda: stat(envoy, failed) >= 1)
         assert s_client(envoy.address("tls"), ca.cert).ok
         assert envoy.stop() == 0
     # Envoy says why, so that nobody has to guess which part is too old.
@@ -108,7 +108,7 @@ def test_module_in_another_role(
     with envoy:
         put_listeners(watched, [stock, wrong])
         rejected = "listener_manager.lds.update_rejected"
-        wait_for(lambda: envoy.stats(f"^{rejected}$")[rejected] == 1)
+        wait_for(lambda: stat(envoy, rejected) == 1)
         assert s_client(envoy.address("tls"), ca.cert).ok
         assert envoy.stop() == 0
     lines = unexpected_lines(envoy.log_text(), ())

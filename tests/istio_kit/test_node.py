@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,12 +13,17 @@ import psutil
 import pytest
 
 from istio_kit.lab import FortioServer, LabError, Load, StartupError, can_isolate, nodes, run_fortio
+from istio_kit.lab.gotools import FORTIO, find
 from istio_kit.lab.host import parse_cpus
 
+needs_fortio = pytest.mark.skipif(
+    find(FORTIO) is None and shutil.which("go") is None, reason="Fortio needs Go to be built"
+)
 needs_root = pytest.mark.skipif(not can_isolate(), reason="may not make network namespaces")
 
 
 @needs_root
+@needs_fortio
 def test_nodes_reach_each_other_and_nobody_else(tmp_path: Path) -> None:
     before = set(psutil.Process().children())
     interfaces = socket.if_nameindex()
@@ -40,6 +46,7 @@ def test_nodes_reach_each_other_and_nobody_else(tmp_path: Path) -> None:
 
 
 @needs_root
+@needs_fortio
 def test_killed_node(tmp_path: Path) -> None:
     before = set(psutil.Process().children())
     with nodes({"server": ()}, isolated=True) as places:
@@ -53,6 +60,7 @@ def test_killed_node(tmp_path: Path) -> None:
             pass
 
 
+@needs_fortio
 def test_taken_port(tmp_path: Path) -> None:
     before = set(psutil.Process().children())
     with socket.create_server(("127.0.0.1", 0)) as taken:
