@@ -14,7 +14,7 @@ from cffi import FFI
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from envoy_ext import artifacts
-from envoy_ext.stats import ALGORITHMS, LANES, OUTCOMES
+from envoy_ext.stats import ALGORITHMS, LANES, OUTCOMES, TIMES
 
 DONE, PENDING, FAILED = 0, 1, 2
 MAX_RESULT = 512
@@ -127,6 +127,11 @@ class Engine:
                 name: [int(out.fill[i][lane]) for lane in range(LANES)]
                 for i, name in enumerate(ALGORITHMS)
             },
+        }
+        counters["wait"] = [int(out.wait[i]) for i in range(TIMES)]
+        counters["compute"] = {
+            name: [int(out.compute[i][j]) for j in range(TIMES)]
+            for i, name in enumerate(ALGORITHMS)
         }
         for name in ("submitted", "verify_failures", "lane_errors", "lane_retries", "inline_ops"):
             counters[name] = int(getattr(out, name))

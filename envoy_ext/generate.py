@@ -11,7 +11,7 @@ from envoy_ext.table import Function, Table
 
 PACKAGE = Path(__file__).resolve().parent
 GENERATED = PACKAGE / "generated"
-OUTPUTS = ("exports.map", "mbk_abi.h", "mbk_hooks.c", "mbk_layouts.c")
+OUTPUTS = ("exports.map", "mbk_abi.h", "mbk_hooks.c", "mbk_bootstrap_hooks.c", "mbk_layouts.c")
 
 _RETURNS: Mapping[str, str] = {
     "abi_version": "const char *",
@@ -19,6 +19,11 @@ _RETURNS: Mapping[str, str] = {
     "handshaker": "const void *",
     "bool": "bool ",
     "void": "void ",
+    "extension_config": "const void *",
+    "extension": "const void *",
+    "http_status": "uint32_t ",
+    "metrics_result": "uint32_t ",
+    "timer": "void *",
 }
 _PARAMS: Mapping[str, str] = {
     "config_envoy": "void *",
@@ -31,12 +36,38 @@ _PARAMS: Mapping[str, str] = {
     "handshaker": "const void *",
     "level": "uint32_t ",
     "text": "mbk_abi_buffer ",
+    "extension_config": "const void *",
+    "extension_envoy": "void *",
+    "extension": "const void *",
+    "completion": "mbk_abi_completion ",
+    "completion_context": "void *",
+    "timer": "void *",
+    "method": "mbk_abi_buffer ",
+    "path": "mbk_abi_buffer ",
+    "body": "mbk_abi_buffer ",
+    "stat_name": "mbk_abi_buffer ",
+    "labels": "mbk_abi_buffer *",
+    "label_count": "size_t ",
+    "id_out": "size_t *",
+    "id": "size_t ",
+    "value": "uint64_t ",
+    "delay_ms": "uint64_t ",
+    "help": "mbk_abi_buffer ",
+    "removable": "bool ",
+    "mutates_server_state": "bool ",
 }
 _BUFFER_MEMBERS: Mapping[str, str] = {"ptr": "const char *ptr", "length": "size_t length"}
 _LOG_ARGUMENTS: Mapping[str, str] = {"level": "(uint32_t)level", "text": "buffer"}
 _WIDTH = 80  # characters; leaves room for what templates put around a prototype
 # Roles that some Envoy versions pass and the module has no use for.
 _UNUSED = frozenset({"config_envoy"})
+_BOOTSTRAP_UNUSED: Mapping[str, frozenset[str]] = {
+    "on_bootstrap_extension_new": frozenset({"extension_envoy"}),
+    "on_bootstrap_extension_shutdown": frozenset({"extension_envoy"}),
+    "on_bootstrap_extension_timer_fired": frozenset({"config_envoy", "timer"}),
+    "on_bootstrap_extension_admin_request": frozenset({"method", "body"}),
+}
+_BOOTSTRAP_PREFIX = "callback_bootstrap_extension_"
 
 
 class TemplatesMissingError(Exception):
@@ -78,6 +109,11 @@ def render(table: Table) -> dict[str, str]:
         "log": log,
         "log_arguments": ", ".join(_LOG_ARGUMENTS[role] for role in log.params),
         "log_enabled": callbacks["callback_log_enabled"],
+        "bootstrap": {
+            callback.name.removeprefix(_BOOTSTRAP_PREFIX): callback
+            for callback in table.bootstrap_callbacks
+        },
+        "call": _call,
     }
     return {name: environment.get_template(f"{name}.j2").render(names) for name in OUTPUTS}
 
@@ -110,5 +146,13 @@ def _prototype(function: Function) -> str:
     return start + "\n    " + ",\n    ".join(params) + ")"
 
 
+def _call(function: Function) -> str:
+    """Return a call from where every parameter's role is the name of a variable."""
+    return f"{function.symbol}({', '.join(function.params)})"
+
+
 def _unused(hook: Function) -> list[str]:
-    return [role for role in hook.params if role in _UNUSED]
+    unused = _UNUSED
+    if hook.name.startswith("on_bootstrap_"):
+        unused = _BOOTSTRAP_UNUSED.get(hook.name, frozenset())
+    return [role for role in hook.params if role in unused]

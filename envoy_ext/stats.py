@@ -12,13 +12,18 @@ from pathlib import Path
 ALGORITHMS = ("rsa2048", "rsa3072", "rsa4096", "p256", "p384")
 OUTCOMES = ("batched", "single", "failed", "dropped")
 LANES = 8
+TIMES = 20  # buckets of a duration: less than 1 µs, then 2^(i-1) to 2^i µs, the last one open
 
 MAGIC = 0x5354415453424B
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<QIIQQ8s24x")
 COUNTERS = ("submitted", "verify_failures", "lane_errors", "lane_retries", "inline_ops")
-BLOCK = struct.Struct(f"<{len(ALGORITHMS) * (len(OUTCOMES) + LANES) + len(COUNTERS)}Q")
-BLOCK_STRIDE = -(-BLOCK.size // 64) * 64  # each worker's block starts on its own cache line
+BLOCK = struct.Struct(
+    f"<{len(ALGORITHMS) * (len(OUTCOMES) + LANES + TIMES) + len(COUNTERS) + TIMES}Q"
+)
+_GAUGES = struct.calcsize("<2Q")  # behind each worker's counters; not read here
+# Each worker's block starts on its own cache line.
+BLOCK_STRIDE = -(-(BLOCK.size + _GAUGES) // 64) * 64
 
 
 class StatsError(Exception):
@@ -37,6 +42,10 @@ class ModuleStats:
     lane_errors: int = 0
     lane_retries: int = 0
     inline_ops: int = 0
+    wait: list[int] = field(default_factory=list)
+    """Operations computed, by the time that they waited; empty when there is no reading."""
+    compute: dict[str, list[int]] = field(default_factory=dict)
+    """Batches and single operations, by the time that computing took."""
     keys_hooked: int = 0
     keys_left: int = 0
     break_even: dict[str, int] = field(default_factory=dict)
@@ -58,15 +67,20 @@ class ModuleStats:
                 name: {key: count - earlier.ops[name][key] for key, count in counts.items()}
                 for name, counts in self.ops.items()
             },
-            fill={
-                name: [now - then for now, then in zip(counts, earlier.fill[name], strict=True)]
-                for name, counts in self.fill.items()
+            fill={name: _minus(counts, earlier.fill[name]) for name, counts in self.fill.items()},
+            wait=_minus(self.wait, earlier.wait),
+            compute={
+                name: _minus(counts, earlier.compute[name]) for name, counts in self.compute.items()
             },
             keys_hooked=self.keys_hooked - earlier.keys_hooked,
             keys_left=self.keys_left - earlier.keys_left,
             break_even=self.break_even,
             **{name: getattr(self, name) - getattr(earlier, name) for name in COUNTERS},
         )
+
+
+def _minus(counts: list[int], earlier: list[int]) -> list[int]:
+    return [now - then for now, then in zip(counts, earlier, strict=True)]
 
 
 def read(path: Path | str) -> ModuleStats:
@@ -89,12 +103,15 @@ def read(path: Path | str) -> ModuleStats:
     values = iter(sums)
     ops = {name: {key: next(values) for key in OUTCOMES} for name in ALGORITHMS}
     fill = {name: [next(values) for _ in range(LANES)] for name in ALGORITHMS}
+    counters = {name: next(values) for name in COUNTERS}
     return ModuleStats(
         workers=workers,
         ops=ops,
         fill=fill,
+        wait=[next(values) for _ in range(TIMES)],
+        compute={name: [next(values) for _ in range(TIMES)] for name in ALGORITHMS},
         keys_hooked=hooked,
         keys_left=left,
         break_even=dict(zip(ALGORITHMS, break_even, strict=False)),
-        **{name: next(values) for name in COUNTERS},
+        **counters,
     )

@@ -23,6 +23,20 @@ _HOOK_NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "on_tls_handshaker_new": ("handshaker", ("module_config", "ssl")),
     "on_tls_handshaker_destroy": ("void", ("handshaker",)),
 }
+_BOOTSTRAP_NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "on_bootstrap_extension_config_new": ("extension_config", ("config_envoy", "name", "config")),
+    "on_bootstrap_extension_config_destroy": ("void", ("extension_config",)),
+    "on_bootstrap_extension_new": ("extension", ("extension_config",)),
+    "on_bootstrap_extension_shutdown": (
+        "void",
+        ("extension", "completion", "completion_context"),
+    ),
+    "on_bootstrap_extension_timer_fired": ("void", ("extension_config",)),
+    "on_bootstrap_extension_admin_request": (
+        "http_status",
+        ("config_envoy", "extension_config", "path"),
+    ),
+}
 
 _MENDING: Mapping[str, str] = {
     "additionalProperties": "remove it or mend its spelling",
@@ -80,6 +94,9 @@ class Table:
     hooks: tuple[Function, ...]
     callbacks: tuple[Function, ...]
     log_levels: tuple[tuple[str, int], ...]
+    bootstrap_hooks: tuple[Function, ...]
+    ignored_hooks: tuple[str, ...]
+    bootstrap_callbacks: tuple[Function, ...]
     layouts: tuple[Layout, ...]
 
     def layout_of(self, build_id: str) -> Layout | None:
@@ -163,20 +180,30 @@ def _check_schema(path: Path, document: object) -> None:
 
 def _check_meaning(path: Path, document: Mapping[str, Any]) -> None:
     """Check what a schema cannot say."""
-    for hook, (returns, needed) in _HOOK_NEEDS.items():
-        shape = document["hooks"][hook]
+    _check_hooks(path, "hooks", document["hooks"], _HOOK_NEEDS)
+    _check_hooks(path, "bootstrap.hooks", document["bootstrap"]["hooks"], _BOOTSTRAP_NEEDS)
+    _check_unique(path, "releases", [one["version"] for one in document["releases"]])
+    _check_unique(path, "layouts", [one["name"] for one in document["layouts"]])
+
+
+def _check_hooks(
+    path: Path,
+    place: str,
+    hooks: Mapping[str, Any],
+    needs: Mapping[str, tuple[str, tuple[str, ...]]],
+) -> None:
+    for hook, (returns, needed) in needs.items():
+        shape = hooks[hook]
         missing = [role for role in needed if role not in shape["params"]]
         if missing:
             raise TableError(
-                f"{path}: hooks.{hook}.params: without {', '.join(missing)} the module cannot "
+                f"{path}: {place}.{hook}.params: without {', '.join(missing)} the module cannot "
                 "work; add the role, or this Envoy cannot be supported"
             )
         if shape["returns"] != returns:
             raise TableError(
-                f"{path}: hooks.{hook}.returns: {shape['returns']}; the module needs {returns}"
+                f"{path}: {place}.{hook}.returns: {shape['returns']}; the module needs {returns}"
             )
-    _check_unique(path, "releases", [one["version"] for one in document["releases"]])
-    _check_unique(path, "layouts", [one["name"] for one in document["layouts"]])
 
 
 def _check_unique(path: Path, place: str, names: list[str]) -> None:
@@ -196,6 +223,7 @@ def _build(path: Path, document: Mapping[str, Any]) -> Table:
     abi, types = document["abi"], document["types"]
     callbacks = dict(document["callbacks"])
     levels = callbacks.pop("log_levels")
+    bootstrap = document["bootstrap"]
     return Table(
         source=path.name,
         envoy=document["envoy"],
@@ -206,5 +234,8 @@ def _build(path: Path, document: Mapping[str, Any]) -> Table:
         hooks=_functions(abi["prefix"], document["hooks"]),
         callbacks=_functions(abi["prefix"], callbacks),
         log_levels=tuple(sorted(levels.items(), key=lambda level: int(level[1]))),
+        bootstrap_hooks=_functions(abi["prefix"], bootstrap["hooks"]),
+        ignored_hooks=tuple(abi["prefix"] + name for name in bootstrap["ignored_hooks"]),
+        bootstrap_callbacks=_functions(abi["prefix"], bootstrap["callbacks"]),
         layouts=tuple(layout_of_entry(entry) for entry in document["layouts"]),
     )

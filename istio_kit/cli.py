@@ -16,11 +16,13 @@ from istio_kit.errors import EXIT_CODES_HELP, KitError
 # Command -> where it is. `cli --help` imports them all, a single command only its own.
 _COMMANDS = {
     "bench": "istio_kit.bench.command:bench_command",
+    "dashboard": "istio_kit.dashboard.command:dashboard_command",
     "demo": "istio_kit.demo.command:demo_command",
     "explain": "istio_kit.render.command:explain_command",
     "render": "istio_kit.render.command:render_command",
     "doctor": "istio_kit.doctor.command:doctor_command",
     "package": "istio_kit.package.command:package_command",
+    "top": "istio_kit.top.command:top_command",
     "validate": "istio_kit.validate.command:validate_command",
 }
 

@@ -26,13 +26,13 @@ static _Alignas(4096) stats_table g_table = {
 static bool g_taken[MBK_STATS_WORKERS];
 static char *g_published;
 
-mbk_stats *mbk_stats_take(void) {
-    mbk_stats *stats = NULL;
+mbk_stats_block *mbk_stats_take(void) {
+    mbk_stats_block *stats = NULL;
     pthread_mutex_lock(&g_lock);
     for (uint32_t i = 0; i < MBK_STATS_WORKERS && stats == NULL; i++) {
         if (!g_taken[i]) {
             g_taken[i] = true;
-            stats = &g_table.blocks[i].counters;
+            stats = &g_table.blocks[i];
             if (i >= g_table.header.workers) {
                 __atomic_store_n(&g_table.header.workers, i + 1, __ATOMIC_RELEASE);
             }
@@ -42,10 +42,10 @@ mbk_stats *mbk_stats_take(void) {
     return stats;
 }
 
-void mbk_stats_give(mbk_stats *stats) {
+void mbk_stats_give(mbk_stats_block *block) {
     pthread_mutex_lock(&g_lock);
     for (uint32_t i = 0; i < MBK_STATS_WORKERS; i++) {
-        if (&g_table.blocks[i].counters == stats) {
+        if (&g_table.blocks[i] == block) {
             g_taken[i] = false;
         }
     }
@@ -62,16 +62,31 @@ void mbk_engine_count_key(mbk_engine *engine, bool hooked) {
     __atomic_fetch_add(hooked ? &header->keys_hooked : &header->keys_left, 1, __ATOMIC_RELAXED);
 }
 
+const mbk_stats_header *mbk_engine_stats_header(void) { return &g_table.header; }
+
+/* Adds counters that their owner may be writing. */
+static void add_words(void *sum, const void *words, size_t size) {
+    uint64_t *to = sum;
+    const uint64_t *from = words;
+    for (size_t i = 0; i < size / sizeof(*to); i++) {
+        to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    }
+}
+
+void mbk_engine_worker_stats(unsigned worker, mbk_stats *counters, mbk_gauges *gauges) {
+    const mbk_stats_block *block = &g_table.blocks[worker];
+    memset(counters, 0, sizeof(*counters));
+    memset(gauges, 0, sizeof(*gauges));
+    add_words(counters, &block->counters, sizeof(*counters));
+    add_words(gauges, &block->gauges, sizeof(*gauges));
+}
+
 void mbk_engine_stats(const mbk_engine *engine, mbk_stats *out) {
     (void)engine;
-    uint64_t *sum = (uint64_t *)out;
     memset(out, 0, sizeof(*out));
     uint32_t workers = __atomic_load_n(&g_table.header.workers, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < workers; i++) {
-        const uint64_t *counters = (const uint64_t *)&g_table.blocks[i].counters;
-        for (size_t j = 0; j < sizeof(*out) / sizeof(*sum); j++) {
-            sum[j] += __atomic_load_n(&counters[j], __ATOMIC_RELAXED);
-        }
+        add_words(out, &g_table.blocks[i].counters, sizeof(*out));
     }
 }
 

@@ -119,6 +119,12 @@ void mbk_engine_set_break_even(mbk_engine *engine, mbk_algorithm algorithm, unsi
 /* Counters of all workers, living and gone. */
 void mbk_engine_stats(const mbk_engine *engine, mbk_stats *out);
 
+/* The process's part of the counters; read its members with relaxed loads. Static storage. */
+const mbk_stats_header *mbk_engine_stats_header(void);
+
+/* Counters of one worker (0..header.workers - 1). Any thread. */
+void mbk_engine_worker_stats(unsigned worker, mbk_stats *counters, mbk_gauges *gauges);
+
 /*
  * Keeps the counters in the file `path` (created, 0600) from now on. One file a process: the
  * same path again is no error, another one is. Main thread.

@@ -83,6 +83,7 @@ struct mbk_op {
     mbk_op *previous;
     mbk_key *key;
     mbk_op_state state;
+    uint64_t submitted_at;      /* mbk_now() */
     uint8_t in[MBK_MAX_BYTES];  /* RSA: the block to exponentiate; EC: the digest */
     uint8_t out[MBK_MAX_BYTES]; /* RSA: the result; EC: r, then s */
 };
@@ -154,8 +155,8 @@ bool mbk_random_scalar(mbk_algorithm algorithm, uint64_t *out);
 /* --- mbk_counters.c ------------------------------------------------------------------------ */
 
 /* A block for one worker, zeroed or taken over from a worker that ended. NULL: out of memory. */
-mbk_stats *mbk_stats_take(void);
-void mbk_stats_give(mbk_stats *stats);
+mbk_stats_block *mbk_stats_take(void);
+void mbk_stats_give(mbk_stats_block *block);
 void mbk_stats_break_even(mbk_algorithm algorithm, unsigned lanes);
 
 /* Only the owner writes, so this needs no atomic read-modify-write. */

@@ -28,9 +28,15 @@ typedef enum mbk_outcome {
 } mbk_outcome;
 
 #define MBK_STATS_MAGIC 0x5354415453424bULL
-#define MBK_STATS_VERSION 1
+#define MBK_STATS_VERSION 2
 #define MBK_STATS_WORKERS 128
-#define MBK_STATS_FILE_BYTES (20 * 4096) /* whole pages, room for all of it */
+#define MBK_STATS_FILE_BYTES (49 * 4096) /* whole pages, room for all of it */
+
+/*
+ * Buckets of a duration: 0 is less than a microsecond, i is 2^(i-1) to 2^i microseconds, the last
+ * one is everything longer.
+ */
+#define MBK_STATS_TIMES 20
 
 typedef struct mbk_stats {
     /* Operations by outcome. Batched + single + failed = operations computed; an operation
@@ -42,10 +48,20 @@ typedef struct mbk_stats {
     uint64_t lane_errors;             /* lanes for which the library reported an error */
     uint64_t lane_retries;            /* lanes redone alone */
     uint64_t inline_ops;              /* done at once because no locked memory was left */
+    uint64_t wait[MBK_STATS_TIMES];   /* operations computed, by time since they were submitted */
+    /* Batches and single operations, by the time that computing and verifying took. */
+    uint64_t compute[MBK_ALGORITHMS][MBK_STATS_TIMES];
 } mbk_stats;
+
+/* What is so now; written by the worker that it is about. */
+typedef struct mbk_gauges {
+    uint64_t queued;       /* operations in the queue */
+    uint64_t queued_since; /* when the queue began to fill, mbk_now(); 0: it is empty */
+} mbk_gauges;
 
 typedef struct mbk_stats_block {
     _Alignas(64) mbk_stats counters;
+    mbk_gauges gauges;
 } mbk_stats_block;
 
 typedef struct mbk_stats_header {

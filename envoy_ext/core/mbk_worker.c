@@ -3,6 +3,7 @@
 
 #include "mbk_internal.h"
 #include "mbk_locked.h"
+#include "mbk_times.h"
 
 /* Operations are taken from locked slabs; about fifty fit into one. */
 #define SLAB_BYTES ((size_t)64 * 1024)
@@ -24,7 +25,8 @@ typedef struct op_queue {
 struct mbk_worker {
     mbk_engine *engine;
     uint64_t id; /* never used again in this process; 0 is no worker's */
-    mbk_stats *stats;
+    mbk_stats_block *block;
+    mbk_stats *stats; /* the block's */
     mbk_scratch *scratch;
     op_queue queues[MBK_ALGORITHMS];
     size_t pending;
@@ -112,13 +114,14 @@ mbk_status mbk_worker_new(mbk_engine *engine, mbk_worker **out) {
     worker->engine = engine;
     worker->expected = MBK_LANES;
     worker->id = atomic_fetch_add(&last_id, 1) + 1;
-    worker->stats = mbk_stats_take();
+    worker->block = mbk_stats_take();
     worker->scratch = mbk_locked_alloc(sizeof(*worker->scratch));
-    if (worker->stats == NULL || worker->scratch == NULL) {
-        mbk_status status = worker->stats == NULL ? MBK_ERR_MEMORY : MBK_ERR_LOCKED_MEMORY;
+    if (worker->block == NULL || worker->scratch == NULL) {
+        mbk_status status = worker->block == NULL ? MBK_ERR_MEMORY : MBK_ERR_LOCKED_MEMORY;
         mbk_worker_free(worker);
         return status;
     }
+    worker->stats = &worker->block->counters;
     *out = worker;
     return MBK_OK;
 }
@@ -146,8 +149,8 @@ void mbk_worker_free(mbk_worker *worker) {
         mbk_ossl.EVP_MD_CTX_free(worker->digests[i]);
     }
     mbk_locked_free(worker->scratch, sizeof(*worker->scratch));
-    if (worker->stats != NULL) {
-        mbk_stats_give(worker->stats);
+    if (worker->block != NULL) {
+        mbk_stats_give(worker->block);
     }
     free(worker);
 }
@@ -164,8 +167,28 @@ size_t mbk_worker_queued(const mbk_worker *worker) {
     return queued;
 }
 
+/* Tells readers how much is queued. `now` is used when the queue was empty. */
+static void note_queue(mbk_worker *worker, uint64_t now) {
+    mbk_gauges *gauges = &worker->block->gauges;
+    size_t queued = mbk_worker_queued(worker);
+    if (queued == 0 || gauges->queued == 0) {
+        __atomic_store_n(&gauges->queued_since, queued == 0 ? 0 : now, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&gauges->queued, queued, __ATOMIC_RELAXED);
+}
+
+static void count_wait(mbk_worker *worker, const mbk_op *op, uint64_t now) {
+    mbk_count(&worker->stats->wait[mbk_time_bucket(now - op->submitted_at)], 1);
+}
+
+static void count_compute(mbk_worker *worker, mbk_algorithm algorithm, uint64_t start) {
+    unsigned bucket = mbk_time_bucket(mbk_now() - start);
+    mbk_count(&worker->stats->compute[algorithm][bucket], 1);
+}
+
 /* One operation with OpenSSL; sets its state and counts it. */
 static void compute_single(mbk_worker *worker, mbk_op *op) {
+    uint64_t start = mbk_now();
     mbk_single *single = mbk_single_get(op->key, worker->id);
     if (single == NULL) {
         op->state = MBK_OP_BAD;
@@ -174,14 +197,18 @@ static void compute_single(mbk_worker *worker, mbk_op *op) {
     }
     mbk_outcome outcome = op->state == MBK_OP_READY ? MBK_SINGLE : MBK_FAILURE;
     mbk_count(&worker->stats->ops[op->key->algorithm][outcome], 1);
+    count_compute(worker, op->key->algorithm, start);
 }
 
 static void compute_batch(mbk_worker *worker, op_queue *queue, unsigned count) {
     mbk_op *ops[MBK_LANES];
+    uint64_t start = mbk_now();
     for (unsigned i = 0; i < count; i++) {
         ops[i] = queue_pop(queue);
+        count_wait(worker, ops[i], start);
     }
     mbk_batch_compute(worker->engine, worker->scratch, ops, count, worker->stats);
+    count_compute(worker, ops[0]->key->algorithm, start);
     for (unsigned i = 0; i < count; i++) {
         if (ops[i]->state != MBK_OP_READY) {
             mbk_count(&worker->stats->lane_retries, 1);
@@ -199,9 +226,12 @@ static void flush_queue(mbk_worker *worker, mbk_algorithm algorithm) {
         if (count >= break_even) {
             compute_batch(worker, queue, count);
         } else {
-            compute_single(worker, queue_pop(queue));
+            mbk_op *op = queue_pop(queue);
+            count_wait(worker, op, mbk_now());
+            compute_single(worker, op);
         }
     }
+    note_queue(worker, 0);
 }
 
 void mbk_worker_flush(mbk_worker *worker) {
@@ -237,6 +267,7 @@ static mbk_progress run_alone(mbk_worker *worker, mbk_key *key, fill_function fi
     *why = fill(worker, op, request);
     if (*why == MBK_OK) {
         mbk_count(&worker->stats->submitted, 1);
+        mbk_count(&worker->stats->wait[0], 1);
         compute_single(worker, op);
         progress = deliver(op, out->bytes, out->length, out->max, why);
     }
@@ -273,6 +304,8 @@ static mbk_progress submit(mbk_worker *worker, mbk_key *key, fill_function fill,
     queue_push(&worker->queues[key->algorithm], op);
     worker->pending++;
     mbk_count(&worker->stats->submitted, 1);
+    op->submitted_at = mbk_now();
+    note_queue(worker, op->submitted_at);
     if (!wait) {
         flush_queue(worker, key->algorithm); /* other algorithms may still wait for lanes */
         return mbk_op_complete(worker, op, out->bytes, out->length, out->max, why);
@@ -344,6 +377,7 @@ void mbk_op_drop(mbk_worker *worker, mbk_op *op) {
     mbk_count(&worker->stats->ops[op->key->algorithm][MBK_DROPPED], 1);
     if (op->state == MBK_OP_QUEUED) {
         queue_remove(&worker->queues[op->key->algorithm], op);
+        note_queue(worker, 0);
     }
     op_give(worker, op);
     worker->pending--;

@@ -3,9 +3,12 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "mbk_abi.h"
 
@@ -25,7 +28,38 @@ void mbk_log_info(const char *format, ...) {
     va_end(arguments);
 }
 
+/* Warnings in one period; the rest is counted. Enough for every certificate of a large proxy. */
+#define WARNINGS 200
+#define PERIOD_SECONDS 60
+
+static pthread_mutex_t g_warn_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Whether a warning may be written; `*left_out` were not in the period before. */
+static bool may_warn(unsigned *left_out) {
+    static time_t start;
+    static unsigned count;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *left_out = 0;
+    pthread_mutex_lock(&g_warn_lock);
+    if (now.tv_sec - start >= PERIOD_SECONDS) {
+        *left_out = count > WARNINGS ? count - WARNINGS : 0;
+        start = now.tv_sec;
+        count = 0;
+    }
+    bool may = ++count <= WARNINGS;
+    pthread_mutex_unlock(&g_warn_lock);
+    return may;
+}
+
 void mbk_log_warn(const char *format, ...) {
+    unsigned left_out;
+    if (!may_warn(&left_out)) {
+        return;
+    }
+    if (left_out > 0) {
+        mbk_log_info("%u warnings were left out of the log", left_out);
+    }
     va_list arguments;
     va_start(arguments, format);
     write_line(MBK_LOG_WARN, format, arguments);

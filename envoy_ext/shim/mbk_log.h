@@ -2,7 +2,10 @@
 #ifndef MBK_LOG_H
 #define MBK_LOG_H
 
-/* printf-style; each line starts with "multibuffer: " and is cut at 1 KiB. Any thread. */
+/*
+ * printf-style; each line starts with "multibuffer: " and is cut at 1 KiB. Any thread. Warnings
+ * beyond 200 a minute are only counted.
+ */
 void mbk_log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void mbk_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -11,6 +11,7 @@
 #include "mbk_extract.h"
 #include "mbk_hook.h"
 #include "mbk_log.h"
+#include "mbk_seen.h"
 
 typedef struct mbk_config {
     mbk_settings settings;
@@ -60,6 +61,7 @@ static bool start_engine(mbk_config *config, mbk_engine **engine) {
         *engine = NULL;
         return stand_aside(config, mbk_status_text(status), detail_of(config, status));
     }
+    mbk_seen_engine(*engine);
     mbk_log_info("ready: %s, %s, policy %s", mbk_engine_lanes_version(*engine),
                  mbk_engine_openssl_version(*engine),
                  config->settings.policy == MBK_POLICY_OFF ? "off" : "adaptive");
@@ -136,8 +138,9 @@ static bool is_known_build(void) {
 }
 
 /* A certificate that stays with Envoy. */
-static bool leave(mbk_config *config, const char *reason) {
+static bool leave(mbk_config *config, mbk_context context, const char *reason) {
     bool strict = config->settings.strict;
+    mbk_seen_context(context, NULL);
     mbk_engine_count_key(config->engine, false);
     mbk_log_warn("certificate left to Envoy: %s%s", reason,
                  strict ? "; strict, so connections are refused" : "");
@@ -150,12 +153,12 @@ static bool leave(mbk_config *config, const char *reason) {
 static bool leave_unknown(mbk_config *config) {
     char reason[256];
     if (is_known_build()) {
-        return leave(config, mbk_status_text(MBK_ERR_KEY_KIND));
+        return leave(config, MBK_CONTEXT_KEY, mbk_status_text(MBK_ERR_KEY_KIND));
     }
     snprintf(reason, sizeof(reason),
              "no known memory layout fits this Envoy (build-id %s, tables for Envoy %s)",
              mbk_build_id(), MBK_ENVOY_MINOR);
-    return leave(config, reason);
+    return leave(config, MBK_CONTEXT_LAYOUT, reason);
 }
 
 static bool hook_key(mbk_config *config, const mbk_layout *layout, uintptr_t ssl_ctx,
@@ -165,9 +168,10 @@ static bool hook_key(mbk_config *config, const mbk_layout *layout, uintptr_t ssl
     mbk_algorithm algorithm = mbk_key_algorithm(key);
     if (mbk_hook_add(layout, ssl_ctx, objects, config, config->engine, key) == NULL) {
         mbk_key_release(key);
-        return leave(config, "too many certificates are hooked");
+        return leave(config, MBK_CONTEXT_FULL, "too many certificates are hooked");
     }
     mbk_engine_count_key(config->engine, true);
+    mbk_seen_context(MBK_CONTEXT_HOOKED, layout->name);
     atomic_store(&config->hooked, true);
     mbk_log_info("TLS context hooked: %s key, layout %s, batches pay from %u lanes",
                  names[algorithm], layout->name,
@@ -189,7 +193,8 @@ static bool try_layout(mbk_config *config, const mbk_layout *layout, uintptr_t s
     case MBK_FOUND_KEY:
         if (objects.method != 0) {
             mbk_key_release(key);
-            *accepted = leave(config, "another private-key provider is configured");
+            *accepted = leave(config, MBK_CONTEXT_PROVIDER,
+                              "another private-key provider is configured");
         } else if (!mbk_certificate_has_key(layout, &objects, key)) {
             mbk_key_release(key);
             return false; /* the layout fits in part only */
@@ -199,7 +204,7 @@ static bool try_layout(mbk_config *config, const mbk_layout *layout, uintptr_t s
         return true;
     case MBK_FOUND_OTHER_KEY:
         mbk_hooks_note_other(config, &objects);
-        *accepted = leave(config, mbk_status_text(status));
+        *accepted = leave(config, MBK_CONTEXT_KEY, mbk_status_text(status));
         return true;
     case MBK_FOUND_NO_KEY:
         return false;
@@ -214,6 +219,7 @@ bool mbk_shim_configure_ssl_context(const void *opaque, void *ssl_ctx) {
     mbk_config *config = (mbk_config *)(uintptr_t)opaque;
     bool accepted = true;
     if (opaque == &g_aside || config->engine == NULL) {
+        mbk_seen_context(MBK_CONTEXT_ASIDE, NULL);
         return true;
     }
     mbk_hooks_sweep();
@@ -225,23 +231,29 @@ bool mbk_shim_configure_ssl_context(const void *opaque, void *ssl_ctx) {
     return leave_unknown(config);
 }
 
+/* A connection that Envoy signs for. */
+static const void *left_to_envoy(void) {
+    mbk_seen_left();
+    return &g_aside;
+}
+
 const void *mbk_shim_handshaker_new(const void *opaque, void *ssl) {
     mbk_config *config = (mbk_config *)(uintptr_t)opaque;
     if (opaque == &g_aside || config->engine == NULL) {
-        return &g_aside;
+        return left_to_envoy();
     }
     if (atomic_load(&config->refuse)) {
         return NULL;
     }
     if (!atomic_load(&config->hooked)) {
-        return &g_aside;
+        return left_to_envoy();
     }
     mbk_proof proof = mbk_hooks_proof();
     if (proof == MBK_PROOF_OPEN) {
         proof = mbk_hooks_prove(config, (uintptr_t)ssl);
     }
     if (proof == MBK_PROOF_FAILED) {
-        return config->settings.strict ? NULL : (const void *)&g_aside;
+        return config->settings.strict ? NULL : left_to_envoy();
     }
     mbk_thread *thread = mbk_thread_get(config->engine);
     mbk_conn *conn = thread == NULL ? NULL : mbk_conn_add(thread, (uintptr_t)ssl);

@@ -56,6 +56,38 @@ class Module:
         }
 
 
+_EXTENSION = _TYPE + "envoy.extensions.bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension"
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The dynamic module as bootstrap extension: statistics and the page `/multibuffer`."""
+
+    module: str = "multibuffer"
+    extensions: Sequence[str] = ("multibuffer", "cryptomb")
+    """Each puts its metrics under its own name; `cryptomb` has those of Envoy's CryptoMB."""
+
+    def as_list(self) -> list[Json]:
+        """Return the TypedExtensionConfigs for `bootstrap_extensions`."""
+        return [
+            {
+                "name": "envoy.bootstrap.dynamic_modules",
+                "typed_config": {
+                    "@type": _EXTENSION,
+                    "dynamic_module_config": {"name": self.module, "metrics_namespace": name},
+                    "extension_name": name,
+                },
+            }
+            for name in self.extensions
+        ]
+
+    def buckets(self) -> list[Json]:
+        """Return the HistogramBucketSettings: one for each number of lanes."""
+        lanes = [float(count) for count in range(1, 9)]
+        prefixes = ("multibuffer.batch_fill", "cryptomb.")
+        return [{"match": {"prefix": prefix}, "buckets": lanes} for prefix in prefixes]
+
+
 @dataclass(frozen=True, slots=True)
 class Secret:
     """A certificate that Envoy watches in an SDS file (see `write_secret`)."""
@@ -313,6 +345,7 @@ class Bootstrap:
     stats_prefixes: Sequence[str] = ()
     """Only statistics with these prefixes are kept; none: all."""
     max_connections: int = 50_000
+    metrics: Metrics | None = None
 
     def as_dict(self) -> Json:
         """Return the Bootstrap."""
@@ -326,11 +359,16 @@ class Bootstrap:
             },
             "overload_manager": _connection_limit(self.max_connections),
         }
+        statistics: Json = {}
+        if self.metrics:
+            bootstrap["bootstrap_extensions"] = self.metrics.as_list()
+            bootstrap["stats_flush_interval"] = "0.5s"  # Envoy merges histograms so often
+            statistics["histogram_bucket_settings"] = self.metrics.buckets()
         if self.stats_prefixes:
             patterns = [{"prefix": prefix} for prefix in self.stats_prefixes]
-            bootstrap["stats_config"] = {
-                "stats_matcher": {"inclusion_list": {"patterns": patterns}}
-            }
+            statistics["stats_matcher"] = {"inclusion_list": {"patterns": patterns}}
+        if statistics:
+            bootstrap["stats_config"] = statistics
         return bootstrap
 
 

@@ -164,6 +164,7 @@ def _build(full: Json) -> types.Input:
     return types.Input(
         name=full["name"],
         target=full["target"],
+        metrics=full["metrics"],
         provider=full["provider"],
         istio=types.Istio(**full["istio"]),
         scope=made_scope,

@@ -110,6 +110,7 @@ class Input:
 
     name: str
     target: Literal["istio", "envoy", "envoy-gateway"]
+    metrics: bool
     provider: Provider
     istio: Istio
     scope: Scope

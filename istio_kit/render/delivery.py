@@ -8,6 +8,7 @@ from typing import Any
 from istio_kit.model.types import Input
 from istio_kit.render.document import Document, dump
 from istio_kit.render.handshaker import SEARCH_PATH
+from istio_kit.render.metrics import override_annotation
 from istio_kit.render.objects import (
     VOLUME,
     has_volume,
@@ -67,7 +68,7 @@ def _istiod_values(wanted: Input) -> Document:
 
 def _chart_values(wanted: Input) -> list[Document]:
     annotations = {_IMAGE: wanted.istio.proxy_image}
-    annotations |= proxy_config_annotation(stats_matcher(wanted))
+    annotations |= proxy_config_annotation(stats_matcher(wanted)) | override_annotation(wanted)
     body: Json = {"podAnnotations": annotations, "env": {SEARCH_PATH: wanted.delivery.path}}
     if inits := init_containers(wanted):
         body["initContainers"] = inits
@@ -132,8 +133,9 @@ def _gateway_api(wanted: Input) -> list[Document]:
 
 
 def _classic(wanted: Input) -> list[Document]:
+    annotations = proxy_config_annotation(stats_matcher(wanted)) | override_annotation(wanted)
     template: Json = {
-        "metadata": {"annotations": proxy_config_annotation(stats_matcher(wanted))},
+        "metadata": {"annotations": annotations},
         "spec": pod_with_module(wanted, _proxy_container(wanted)),
     }
     return [
@@ -164,6 +166,7 @@ def _sidecar_patch(wanted: Input) -> Document:
     if wanted.scope.kind == "workload":
         config = {**proxy_metadata(wanted), **config}
     annotations = {_IMAGE: wanted.istio.proxy_image, **proxy_config_annotation(config)}
+    annotations |= override_annotation(wanted)
     spec: Json = {}
     if has_volume(wanted):
         described = {VOLUME: {"mountPath": wanted.delivery.path, "readOnly": True}}

@@ -16,6 +16,7 @@ _STATS = {
     "cryptomb": ("cryptomb", "listener"),
     "qat": ("listener",),
 }
+_METRICS = ("multibuffer", "cryptomb", "listener")
 
 
 def metadata(wanted: Input, name: str, namespace: str) -> Json:
@@ -32,7 +33,8 @@ def metadata(wanted: Input, name: str, namespace: str) -> Json:
 
 def stats_matcher(wanted: Input) -> Json:
     """Return the part of a ProxyConfig without which Istio hides these statistics."""
-    return {"proxyStatsMatcher": {"inclusionPrefixes": list(_STATS[wanted.provider])}}
+    prefixes = _METRICS if wanted.metrics else _STATS[wanted.provider]
+    return {"proxyStatsMatcher": {"inclusionPrefixes": list(prefixes)}}
 
 
 def proxy_metadata(wanted: Input) -> Json:

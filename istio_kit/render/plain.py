@@ -8,6 +8,7 @@ from istio_kit import messages
 from istio_kit.model.types import Input
 from istio_kit.render.document import Document
 from istio_kit.render.handshaker import SEARCH_PATH, direct
+from istio_kit.render.metrics import bootstrap_part
 
 Json = dict[str, Any]
 
@@ -104,6 +105,7 @@ def _bootstrap(wanted: Input) -> Json:
         # Envoy accepts no SDS without a node.
         "node": {"id": wanted.name, "cluster": wanted.name},
         "admin": {"address": _address("127.0.0.1", envoy.admin_port)},
+        **bootstrap_part(wanted),
         "static_resources": {
             "listeners": [
                 {

@@ -19,11 +19,11 @@ _MAX_MS = 999
 def refusals(wanted: Input) -> list[Finding]:
     """Return all reasons not to render; none when it can be."""
     if wanted.target == "envoy":
-        rules: tuple[Rule, ...] = (_only_module,)
+        rules: tuple[Rule, ...] = (_only_module, _metrics)
     elif wanted.target == "envoy-gateway":
-        rules = (_only_module, _gateway_scope)
+        rules = (_only_module, _gateway_scope, _metrics)
     else:
-        rules = (_version, _module_proxy, _module_scope, _gateway_ports, *_BUILTIN)
+        rules = (_version, _module_proxy, _module_scope, _metrics, _gateway_ports, *_BUILTIN)
     return [finding for rule in rules for finding in rule(wanted)]
 
 
@@ -39,6 +39,33 @@ def _only_module(wanted: Input) -> Iterator[Finding]:
             f"{wanted.provider} is rendered for Istio only: elsewhere it needs a contrib build",
             "use provider: module, or target: istio",
         )
+
+
+def _metrics(wanted: Input) -> Iterator[Finding]:
+    if wanted.metrics and (reason := _no_bootstrap(wanted)):
+        yield _error(
+            "MBK0115",
+            "metrics",
+            f"metrics cannot be added: {reason}",
+            "leave metrics out, or add the extension as docs/observability.md shows",
+        )
+
+
+def _no_bootstrap(wanted: Input) -> str | None:
+    """Tell why the bootstrap cannot be reached; None when it can."""
+    scope = wanted.scope
+    if wanted.provider != "module":
+        return f"{wanted.provider} is no dynamic module"
+    if wanted.target == "envoy-gateway":
+        return "Envoy Gateway's bootstrap is not rendered here"
+    if wanted.target == "envoy":
+        is_whole = wanted.envoy.form == "bootstrap"
+        return None if is_whole else "a transport socket has no bootstrap"
+    if scope.kind == "mesh":
+        return "the override's ConfigMap must be in each pod's namespace"
+    if scope.kind == "gateway" and scope.gateway.kind == "gateway-api":
+        return "gateways that Istio deploys for the Gateway API take no bootstrap override"
+    return None
 
 
 def _gateway_scope(wanted: Input) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from istio_kit.render.delivery import module_delivery
 from istio_kit.render.document import Document
 from istio_kit.render.envoy_gateway import envoy_gateway
 from istio_kit.render.envoyfilter import envoy_filter
+from istio_kit.render.metrics import override
 from istio_kit.render.plain import plain_envoy
 from istio_kit.render.refuse import refusals
 
@@ -30,5 +31,5 @@ def _documents(wanted: Input) -> list[Document]:
     if wanted.target == "envoy-gateway":
         return envoy_gateway(wanted)
     if wanted.provider == "module":
-        return [envoy_filter(wanted), *module_delivery(wanted)]
+        return [envoy_filter(wanted), *module_delivery(wanted), *override(wanted)]
     return builtin(wanted)

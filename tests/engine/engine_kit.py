@@ -201,12 +201,23 @@ def delta(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
             for algorithm, counts in now.items():
                 for outcome, count in counts.items():
                     gained[f"{algorithm}.{outcome}"] = count - before[name][algorithm][outcome]
-        else:
+        elif name == "fill":
             for algorithm, fills in now.items():
                 for lane, count in enumerate(fills):
                     then = before[name][algorithm][lane]
                     gained[f"{algorithm}.fill{lane + 1}"] = count - then
+    check_times(after)
     return {name: count for name, count in gained.items() if count != 0}
+
+
+def check_times(counters: dict[str, Any]) -> None:
+    """Asserts that the histograms of durations hold every operation and every call once."""
+    computed = 0
+    for algorithm, ops in counters["ops"].items():
+        alone = ops["single"] + ops["failed"]
+        assert sum(counters["compute"][algorithm]) == sum(counters["fill"][algorithm]) + alone
+        computed += ops["batched"] + alone
+    assert sum(counters["wait"]) == computed
 
 
 def plan(algorithm: str, operations: int, break_even: int = 1) -> dict[str, int]:

@@ -215,7 +215,7 @@ def test_a_new_counter_file_is_private(tmp_path: Path):
         """,
         folder=str(tmp_path),
     )
-    assert told == [0o600, 0, 20 * 4096]
+    assert told == [0o600, 0, 49 * 4096]
 
 
 def test_everything_with_portable_lanes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +103,45 @@ def assert_same(engine: Engine, read: stats.ModuleStats) -> None:
     told = dataclasses.asdict(read)
     assert {name: told[name] for name in engine.stats()} == engine.stats()
     assert read.break_even == {name: engine.break_even(name) for name in kit.ALGORITHMS}
+
+
+def queue_gauges() -> tuple[int, int]:
+    """Operations queued in all workers, and in how many of them the queue began to fill."""
+    ffi, lib = kit.native()
+    counters, gauges = ffi.new("mbk_stats *"), ffi.new("mbk_gauges *")
+    queued = filling = 0
+    for worker in range(lib.mbk_engine_stats_header().workers):
+        lib.mbk_engine_worker_stats(worker, counters, gauges)
+        queued += gauges.queued
+        filling += gauges.queued_since != 0
+        assert (gauges.queued == 0) == (gauges.queued_since == 0)
+    return queued, filling
+
+
+def test_queue_gauges(worker: Worker, load: Load):
+    key = load(kit.private_key("p256"))
+    assert queue_gauges() == (0, 0)
+    operations = [worker.sign(key, 0x0403, b"m") for _ in range(3)]
+    assert queue_gauges() == (3, 1)
+    worker.drop(operations.pop())
+    assert queue_gauges() == (2, 1)
+    worker.complete(operations.pop())
+    assert queue_gauges() == (0, 0)
+    worker.complete(operations.pop())
+    last = worker.sign(key, 0x0403, b"m")
+    assert queue_gauges() == (1, 1)
+    worker.drop(last)
+    assert queue_gauges() == (0, 0)
+
+
+def test_durations_have_their_buckets(worker: Worker, load: Load):
+    key = load(kit.private_key("p256"))
+    before = kit.the_engine().stats()
+    operations = [worker.sign(key, 0x0403, b"m") for _ in range(2)]
+    time.sleep(0.02)  # between 2^14 and 2^18 µs, unless the machine stands still
+    for operation in operations:
+        worker.complete(operation)
+    after = kit.the_engine().stats()
+    gained = [now - then for now, then in zip(after["wait"], before["wait"], strict=True)]
+    assert sum(gained) == 2
+    assert sum(gained[15:]) == 2

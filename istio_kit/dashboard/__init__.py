@@ -1,0 +1,1 @@
+"""A Grafana dashboard of the module's metrics: `istio_kit dashboard`."""

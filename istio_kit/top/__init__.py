@@ -1,0 +1,1 @@
+"""What proxies with the module are doing now: `istio_kit top`."""
