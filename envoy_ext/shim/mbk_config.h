@@ -8,7 +8,7 @@
 #include "mbk_engine.h"
 
 typedef struct mbk_settings {
-    bool algorithms[MBK_ALGORITHMS]; /* which keys may be hooked; all by default */
+    bool algorithms[MBK_ALGORITHMS]; /* which keys may be hooked; by default all but P-256 */
     mbk_policy policy;
     bool strict; /* refuse connections instead of standing aside */
     char *library;

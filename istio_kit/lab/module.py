@@ -20,7 +20,10 @@ class ModuleSetup:
 
     def settings(self, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """Return the module's settings; where the CPU cannot batch, the policy is `off`."""
-        settings: dict[str, Any] = {"stats_file": str(self.stats_file)}
+        settings: dict[str, Any] = {
+            "stats_file": str(self.stats_file),
+            "algorithms": list(stats.ALGORITHMS),
+        }
         if self.library:
             settings["library"] = str(self.library)
         if ifma_reason():

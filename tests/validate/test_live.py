@@ -21,7 +21,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> CertAuthority:
 
 
 def https(ca: CertAuthority, module: Module | None = None, **tls: Any) -> dict[str, Any]:  # noqa: ANN401
-    server = ServerTls(certificates=(ca.issue("server", key="p256"),), module=module, **tls)
+    server = ServerTls(certificates=(ca.issue("server", key="rsa2048"),), module=module, **tls)
     chains = (Chain(tls=server, server_names=("a.test",)), Chain(tls=server))
     listeners = (Listener("tls", chains), Listener("plain", (Chain(),)))
     return Bootstrap(listeners=listeners).as_dict()
