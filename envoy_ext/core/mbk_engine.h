@@ -40,8 +40,7 @@
     X(MBK_ERR_LIBRARY_OTHER, "libcrypto_mb is already loaded from another path")                   \
     X(MBK_ERR_CPU, "crypto_mb cannot batch on this CPU (AVX-512 IFMA is missing)")                 \
     X(MBK_ERR_ALGORITHM_CPU, "crypto_mb cannot batch this algorithm on this CPU")                  \
-    X(MBK_ERR_KEY_KIND,                                                                            \
-      "key type, size or public exponent is not handled, or not among 'algorithms'")             \
+    X(MBK_ERR_KEY_KIND, "key type, size or public exponent is not handled")                        \
     X(MBK_ERR_KEY_NUMBERS, "the numbers of the key do not agree with each other")                  \
     X(MBK_ERR_KEY_TEST, "a test operation with the key gave a wrong result")                       \
     X(MBK_ERR_SCHEME, "signature scheme does not fit the key")                                     \

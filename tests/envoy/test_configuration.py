@@ -32,10 +32,7 @@ Issue = Callable[[KeyType], Certificate]
 
 ASIDE = "standing aside, Envoy signs"
 REFUSED = "strict, so connections are refused"
-LEFT = (
-    "certificate left to Envoy: key type, size or public exponent is not handled, or not among "
-    "'algorithms'"
-)
+LEFT = "certificate left to Envoy: key type, size or public exponent is not handled"
 
 #: What a refusal makes the log hold: our own reason, and Envoy's words for each way to say no.
 REFUSING = (

@@ -55,10 +55,12 @@ def busy(
         # of them can be signed by Envoy instead of the module. Exact counts start after that.
         assert https_get(envoy.address(KEYS[0]), client_context(ca.cert)).body
         yield Busy(envoy, setup, ca.cert, folder)
-        # Both workers had their part, on every listener.
+        # Both workers had their part. Not on every listener: the kernel spreads few connections
+        # unevenly.
         shares = envoy.stats(r"^listener\..*\.worker_[01]\.downstream_cx_total$")
         assert len(shares) == 2 * len(listeners), shares
-        assert all(shares.values()), shares
+        for worker in ("worker_0", "worker_1"):
+            assert sum(count for name, count in shares.items() if worker in name) > CONNECTIONS
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
